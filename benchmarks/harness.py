@@ -41,7 +41,7 @@ import torch
 
 import sam_audio_bench as sab
 from sam_audio_bench.digests import file_digest, flush_digests
-from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, ScoreRow
+from sam_audio_bench.records import ESTIMATE_PARTS, ItemRecord, PartDigests, PartStats, ScoreRow
 from sam_audio_bench.run.header import make_end_record, make_start_record
 from sam_audio_bench.run.job import Job
 from sam_audio_bench.run.plan import make_plan
@@ -113,7 +113,7 @@ def write_run(plan: object, job: Job, answers: list[Path], digest: str) -> None:
         folder.unseal()
         for number, item in enumerate(job.chosen.ids):
             answer = answers[number // LINKS]
-            paths = {part: folder.path / "audio" / f"{item}.{part}.flac" for part in PARTS}
+            paths = {part: folder.path / "audio" / f"{item}.{part}.flac" for part in ESTIMATE_PARTS}
             stats = {}
             for part, path in paths.items():
                 os.link(answer, path)
@@ -133,7 +133,7 @@ def write_run(plan: object, job: Job, answers: list[Path], digest: str) -> None:
                     status=Status.OK, data_sha256=job.content_digests[item], seconds=0.01, audio_seconds=0.1,
                     scored=scored,
                     target=paths["target"].name, residual=paths["residual"].name,
-                    sha256=PartDigests(**dict.fromkeys(PARTS, digest)), stat=PartStats(**stats),
+                    sha256=PartDigests(**dict.fromkeys(ESTIMATE_PARTS, digest)), stat=PartStats(**stats),
                 )
             )  # fmt: skip
         folder.seal(job.data.ids)

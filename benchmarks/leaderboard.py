@@ -34,7 +34,7 @@ from sam_audio_bench.leaderboard.records import (
     SubmissionRecord,
     SubmittedMetric,
     SubmittedTask,
-    to_plain,
+    to_builtins,
 )
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
@@ -84,7 +84,7 @@ def submission(root: Path, number: int, tasks: list[SubmittedTask], names: list[
         aggregates=aggregates(scores, metric_records(metrics)), scores_sha256=safe_io.digest(folder / SCORES),
         has_audio=False, answers={},
     )  # fmt: skip
-    write_json(folder / HEADER, to_plain(header))
+    write_json(folder / HEADER, to_builtins(header))
     return Submission.read(folder)
 
 

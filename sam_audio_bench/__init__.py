@@ -1,50 +1,50 @@
-"""The evaluation harness of promptable audio source separation.
+"""Evaluation harness of promptable audio source separation.
 
-    errors      what is raised on purpose
+    errors      exceptions
     deprecated  old public names, for one release
     types       Audio, Prompt, Query, Item, Separation, Score and the separators' protocols
     notebook    players and waveforms as HTML
-    platforms   what Windows does otherwise
+    platforms   differences of Windows
     files       file names, JSON, journals
     digests     SHA-256 of files and of values
-    written     what the text of a module says
-    live        what memory holds otherwise than files say
-    source      SHA-256 of code
-    identity    what a component is: options, code, weights, version
-    options     spellings of components and their options
-    tabular     text tables and JSON that anyone wrote
-    parameters  what built-in constructors take, read from their source
-    records     what run folders hold, typed
-    cards       what each component says of itself, readable without loading it
-    blocks      sound too long for memory, in blocks and temporary files
-    decoding    from the bytes of a sound or video file to samples
+    parsed_code  the syntax, imports and bindings of a module's file
+    loaded_code  differences between a loaded module and its file
+    code_digests  SHA-256 of code
+    identity    identities of components: options, code, weights, version
+    options     parsing of specifications such as hpss(margin=2)
+    tabular     text tables and JSON written by users
+    parameters  parameter names of built-in constructors, read from source
+    records     typed records of run folders
+    cards       descriptions of components, readable without loading them
+    blocks      processing of long sound in blocks and temporary files
+    decoding    decoding of sound and video files to samples
     audio       reading, writing, resampling
     video       frames and masks
-    devices     where networks run
+    devices     devices of networks
     nn          the networks of SAM Audio
-    metrics     scores of answers, with or without a clean reference
+    metrics     scores of estimates, with or without a clean reference
     judge       SAJ, the SAM Audio Judge
-    separators  baselines, oracles, classical methods, SAM Audio, anyone's programs
-    tasks       the catalogue, the embedded mini split, anyone's data
+    separators  baselines, oracles, classical methods, SAM Audio, external programs
+    tasks       the catalogue, the embedded mini split, users' data
     stats       intervals and summaries
     render      numbers, texts and tables for readers
     plugins     components of third parties and their cards
-    construction  from a class and arguments to an object
-    names       whether a name means anything, told without importing it
+    construction  import of classes and construction of objects
+    names       checks of names and options without imports
     plots       figures as SVG, PNG and CSV
-    columns     the metrics of a run, with the record of each column
-    registry    names to objects and their identities
-    run         plan, separate, persist, score, seal
+    columns     the metrics of a run, with a record per column
+    registry    loading of components by name, with their identities
+    run         planning, separation, storage, scoring
     leaderboard  submissions, ranks, the site
     ratings     listening tests: import, screening, agreement, correlation, reports
-    filtering   pseudo-labels: the estimates that are good enough to train on
+    filtering   pseudo-labels: estimates that are good enough for training
     cli         the sabench command
 
     >>> import sam_audio_bench as sab
     >>> sab.Prompt(text="dog barking").text
     'dog barking'
 
-Importing this package does not import torch: names are loaded when they are first used.
+Importing this package does not import torch: names are loaded on first use.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ if TYPE_CHECKING:
     )
 
 
-if not TYPE_CHECKING:  # a type checker would take any name to be there
+if not TYPE_CHECKING:  # with it, a type checker would accept any name
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:

@@ -1,6 +1,6 @@
-"""Cards: what a reader and the planner must know about a component without loading it.
+"""Cards: descriptions of components that can be read without loading them.
 
-One class a kind, for the built-in components and for those of third parties alike. The catalogues of `separators`,
+There is one class per kind of component, for built-in and third-party components alike. The catalogues of `separators`,
 `metrics` and `tasks` hold the built-in cards; `plugins` finds the others.
 """
 
@@ -15,14 +15,14 @@ from sam_audio_bench.errors import UsageError
 __all__ = ["MAIN_METRIC", "Card", "MetricCard", "PickerCard", "SeparatorCard", "TaskCard"]
 
 MAIN_METRIC = "si_sdr_i"
-"""By which tables and comparisons are ordered where nothing else is said."""
+"""Metric by which tables and comparisons are ordered by default."""
 
 AbsentTargets = Literal["any", "undefined", "only"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What every component says of itself.
+    """Fields shared by the cards of all kinds.
 
     ``cites`` holds keys of this package's bibliography.bib; third parties put whole BibTeX entries there.
     """
@@ -31,39 +31,39 @@ class Card:
     target: str  # "module:attribute"
     summary: str  # one line
     cites: tuple[str, ...] = ()
-    version: int | str = 1  # raised whenever what it gives changes
+    version: int | str = 1  # raised whenever its results change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeparatorCard(Card):
-    """A separator."""
+    """Card of a separator."""
 
     source: str = ""  # the papers, for a reader
-    oracle: bool = False  # it is shown the references
-    arguments: tuple[str, ...] = ()  # of the class, before the options of a user
-    modules: tuple[str, ...] = ()  # of other packages, without which it cannot be made
-    install: str = ""  # the command that brings them
-    training_data: tuple[str, ...] | None = None  # data sets, as its authors state them; None: they do not
-    own_weights: str = ""  # the option that brings a user's weights, of which nothing is stated
+    oracle: bool = False  # whether it is given the references
+    arguments: tuple[str, ...] = ()  # positional ones of the class, before the user's options
+    modules: tuple[str, ...] = ()  # of other packages that it requires
+    install: str = ""  # the command that installs them
+    training_data: tuple[str, ...] | None = None  # data sets stated by its authors; None: not stated
+    own_weights: str = ""  # the option for a user's own weights, whose training data are unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricCard(Card):
-    """One metric.
+    """Card of a metric.
 
     Args:
-        unit: of its values; empty: none.
+        unit: of its scores; empty: none.
         higher_is_better: the direction.
-        range: the lowest and the highest finite value that there can be, in ``unit``; None: no bound.
-        best: the value of a perfect answer, whose status is `Status.PERFECT`; None: infinite, or there is none.
-        needs: what the data must offer, of what `TaskData.provides` names.
-        absent: what an item means to it whose target does not sound. "undefined": it has a status without a value,
-            ``silent_reference`` or ``both_silent``, and such items alone have these. "only": no other item is asked.
-            "any": nothing follows from it.
-        tolerance: by how much the same audio may score differently on another machine, in ``unit``.
+        range: lowest and highest possible finite score, in ``unit``; None: unbounded.
+        best: the score of a perfect estimate, whose status is `Status.PERFECT`; None: infinite, or there is none.
+        needs: data that the metric requires, by the names of `TaskData.provides`.
+        absent: treatment of items whose target is silent. "undefined": their scores have the status
+            ``silent_reference`` or ``both_silent`` and no value, and no other items have these. "only": the metric
+            applies to these items alone. "any": it treats them like all others.
+        tolerance: how much the score of the same audio may differ on another machine, in ``unit``.
 
     Raises:
-        UsageError: a range that is not in order, or another word for ``absent``.
+        UsageError: a range whose bounds are not in order, or an unknown value of ``absent``.
     """
 
     version: int = 1
@@ -85,22 +85,22 @@ class MetricCard(Card):
 
     @property
     def limits(self) -> tuple[float, float]:
-        """``range`` as two numbers."""
+        """``range`` with infinities for missing bounds."""
         low, high = self.range
         return -math.inf if low is None else low, math.inf if high is None else high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickerCard(Card):
-    """What chooses among candidates."""
+    """Card of a picker, which selects one of several candidates."""
 
-    needs: frozenset[str]  # of what `TaskData.provides` names
-    families: frozenset[str]  # metrics by the same model, as the part of their ids before the first underscore
+    needs: frozenset[str]  # data that it requires, by the names of `TaskData.provides`
+    families: frozenset[str]  # metrics of the same model: their ids up to the first underscore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCard(Card):
-    """What a task asks, of which data, and how its answers are summarised."""
+    """Card of a task: its prompts, its data and how its scores are summarised."""
 
     version: str = "1"
     prompt: str = ""  # "text", "text+span", "span" or "visual"
@@ -110,12 +110,12 @@ class TaskCard(Card):
     repository: str = ""  # on the Hugging Face Hub
     revision: str = ""  # of the repository
     licence: str = ""  # of the data
-    access: str = ""  # who may have them, and who brings what
-    recordings: tuple[str, ...] = ()  # the collections that the test split's recordings are of
-    main_metric: str = MAIN_METRIC  # by which tables of the leaderboard are ordered
+    access: str = ""  # who may obtain them, and which parts a user must provide
+    recordings: tuple[str, ...] = ()  # collections of the test split's recordings
+    main_metric: str = MAIN_METRIC  # orders the tables of the leaderboard
     aggregation: str = "mean over items, interval by resampling groups"
 
     @property
     def full_subset(self) -> str:
-        """Name of the complete set that the paper's 50 items were drawn from."""
+        """Name of the complete set from which the paper's 50 items were drawn."""
         return self.subset.replace("-50:", ":")

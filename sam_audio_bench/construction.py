@@ -1,4 +1,4 @@
-"""From a class and the arguments of a spelling to an object, with errors that a person understands."""
+"""Imports classes by name and constructs objects from them, with readable errors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.options import unknown_option
 
-__all__ = ["called", "check_arguments", "check_importable", "made", "resolve"]
+__all__ = ["call_third_party", "check_arguments", "check_importable", "construct", "resolve"]
 
 _OWN = __name__.partition(".")[0]
 
 
 def resolve(target: str) -> Any:
-    """Imports ``module:attribute``; the working folder counts, as it does for ``python -m``, unless it is installed."""
+    """Imports ``module:attribute``, also from the working folder, as ``python -m`` does; raises Precondition."""
     module_name, _, attribute = target.partition(":")
     check_importable(target)
     try:
@@ -43,7 +43,7 @@ def resolve(target: str) -> Any:
 
 
 def check_importable(target: str) -> None:
-    """Raises Precondition where nothing of the name of the module of ``module:attribute`` is there; imports nothing."""
+    """Raises Precondition if the top-level module of ``module:attribute`` does not exist, without importing it."""
     name = target.partition(":")[0].partition(".")[0]
     here = str(Path.cwd())
     if here not in sys.path and not _is_installed(name, target):
@@ -53,18 +53,22 @@ def check_importable(target: str) -> None:
 
 
 def _is_installed(name: str, target: str) -> bool:
-    """Whether a target is this package's or a plugin's: for these nothing is imported from the working folder.
+    """Whether a target belongs to this package or a plugin, so that the working folder is not searched for it.
 
-    It may be the checkout of a stranger's pull request, whose files would be found before those of other packages.
+    The working folder may be the checkout of an untrusted pull request, whose files would shadow other packages.
     """
     groups = (f"{_OWN}.{kind}" for kind in ("separators", "metrics", "tasks"))
     return name == _OWN or any(entry_points(group=group, value=target) for group in groups)
 
 
 def check_arguments(
-    what: str, kind: Any, name: str, positional: Sequence[Any], arguments: Mapping[str, Any]
+    what: str, kind: Any, name: str, positional: Sequence[Any], arguments: Mapping[str, object]
 ) -> list[str]:
-    """Names of the arguments that a constructor names; raises UsageError for others, or where one is missing."""
+    """Checks arguments against a constructor's signature and returns the names of its keyword parameters.
+
+    Raises:
+        UsageError: an argument that it does not accept, or a missing one.
+    """
     try:
         signature = inspect.signature(kind)
     except ValueError:  # written in C
@@ -84,17 +88,20 @@ def check_arguments(
     return own
 
 
-def made(what: str, name: str, constructor: Callable[[], Any]) -> Any:
-    """What a constructor gives; as `called`."""
-    return called(f"{what} {name!r} to be made from its options", constructor)
+def construct(what: str, name: str, constructor: Callable[[], Any]) -> Any:
+    """Calls a constructor without arguments; errors as in `call_third_party`."""
+    return call_third_party(f"{what} {name!r} to be constructed from its options", constructor)
 
 
-def called(expected: str, function: Callable[[], Any]) -> Any:
-    """What a third party's function gives; its error, or its end of the process, is a Precondition.
+def call_third_party(expected: str, function: Callable[[], Any]) -> Any:
+    """Calls a third party's function and returns its result.
 
     Args:
-        expected: of it, for the message: "metric 'x' to say its cards".
+        expected: what it should do, for the message: "metric 'x' to return its cards".
         function: without arguments.
+
+    Raises:
+        Precondition: it raised an error, or tried to exit the process.
     """
     try:
         return function()

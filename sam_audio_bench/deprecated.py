@@ -1,4 +1,4 @@
-"""Old public names that still work for one release, each with a DeprecationWarning that states the new one."""
+"""Old public names, which keep working for one release and raise a DeprecationWarning that states the new name."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 __all__ = ["DEPRECATED", "deprecated_names"]
 
-DEPRECATED: Mapping[str, Mapping[str, str]] = {  # module -> old name -> module and name now
+DEPRECATED: Mapping[str, Mapping[str, str]] = {  # module -> old name -> new module:name
     "sam_audio_bench.files": {"replacing": "sam_audio_bench.files:atomic_write"},
     "sam_audio_bench.stats": {"Row": "sam_audio_bench.stats:SummaryRow"},
 }
 
 
 def deprecated_names(module: str) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a module, which forwards its old names.
+    """Makes a module's ``__getattr__`` that forwards its old names.
 
     Args:
-        module: its name, a key of `DEPRECATED`.
+        module: name of the module, a key of `DEPRECATED`.
 
     Returns:
-        A function that warns and returns what the new name stands for; AttributeError for any other name.
+        A function that warns and returns the object behind the new name; it raises AttributeError for other names.
     """
 
     def forward(name: str) -> Any:

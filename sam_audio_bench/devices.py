@@ -1,4 +1,4 @@
-"""Where networks run, and how exactly: the one place that knows of CUDA."""
+"""Devices of networks and their numerical settings; the only module that handles CUDA."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
 
-__all__ = ["deterministic_fp32", "find_device", "gpus", "lacking", "seconds_now", "usable_device", "used_gpus"]
+__all__ = [
+    "deterministic_fp32",
+    "device_unavailable_reason",
+    "find_device",
+    "gpu_names",
+    "require_device",
+    "synchronized_seconds",
+    "used_gpu_indices",
+]
 
 
 def find_device(name: str | torch.device) -> torch.device:
-    """The device of a name: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1" …
+    """Returns the device of a name: "auto" (CUDA if available), "cpu", "cuda", "cuda:1" …
+
+    It may be unavailable, see `device_unavailable_reason`.
 
     Raises:
-        UsageError: no name of a device. Whether it is there, `lacking` says.
+        UsageError: not a name of a device.
     """
     try:
         return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
@@ -25,45 +35,45 @@ def find_device(name: str | torch.device) -> torch.device:
         raise UsageError(f"expected device to be auto, cpu or cuda, found {name!r}") from error
 
 
-def gpus() -> list[str]:
-    """Names of the GPUs that are there."""
+def gpu_names() -> list[str]:
+    """Returns the names of the available GPUs."""
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
-def used_gpus() -> list[int]:
-    """Indices of the GPUs on which this process holds memory; none is touched."""
+def used_gpu_indices() -> list[int]:
+    """Returns the indices of the GPUs on which this process holds memory, without initializing CUDA."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return []
     return [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
 
 
-def seconds_now() -> float:
-    """`time.perf_counter()` when the GPUs have done what they were given: a call that returns has only asked them."""
-    for index in used_gpus():
+def synchronized_seconds() -> float:
+    """Returns `time.perf_counter()` once all queued GPU work has finished, since GPU calls return before it has."""
+    for index in used_gpu_indices():
         torch.cuda.synchronize(index)
     return time.perf_counter()
 
 
-def lacking(device: torch.device) -> str | None:
-    """What is missing for work on a device, as a clause; None: nothing."""
+def device_unavailable_reason(device: torch.device) -> str | None:
+    """Returns why a device cannot be used, as a clause; None if it can."""
     if device.type != "cuda" or (device.index or 0) < torch.cuda.device_count():
         return None
     return f"expected a CUDA device for {device}, found {torch.cuda.device_count() or 'none'}"
 
 
-def usable_device(name: str | torch.device) -> torch.device:
-    """As `find_device`; a device that is not there raises Precondition."""
+def require_device(name: str | torch.device) -> torch.device:
+    """Returns the device of a name as `find_device` does; raises Precondition if it is not available."""
     device = find_device(name)
-    if (lack := lacking(device)) is not None:
-        raise Precondition(f"{lack}; use device=cpu")
+    if (reason := device_unavailable_reason(device)) is not None:
+        raise Precondition(f"{reason}; use device=cpu")
     return device
 
 
 @contextmanager
 def deterministic_fp32() -> Iterator[None]:
-    """Within it, float32 on a GPU is float32: convolutions do not round to TF32, which keeps ten bits.
+    """Disables TF32, which has a mantissa of ten bits, and non-deterministic algorithms in cuDNN's convolutions.
 
-    And they take the same algorithm each time. Matrix products are exact by torch's default.
+    Matrix products need no setting: torch computes them in full float32 by default.
     """
     with torch.backends.cudnn.flags(
         enabled=torch.backends.cudnn.enabled, deterministic=True, benchmark=False, allow_tf32=False

@@ -1,14 +1,14 @@
-"""Everything that sam-audio-bench raises on purpose.
+"""Exceptions of sam-audio-bench.
 
     BenchError
-    ├── UsageError      an option, name or argument that cannot be meant; also a ValueError
-    ├── Precondition    something outside is missing: data, weights, an extra, a writable folder
+    ├── UsageError      an invalid option, name or argument; also a ValueError
+    ├── Precondition    something external is missing: data, weights, an extra, a writable folder
     ├── MediaError      a file of audio, video or masks that cannot be read
-    ├── BadSeparation   an answer that breaks the separator's contract
+    ├── BadSeparation   an estimate that breaks the separator's contract
     └── StoreError      a run folder that cannot be trusted: another schema, a corrupt file
 
 Each message is one sentence: what was expected, what was found, what to do. The command line prints it without a
-traceback and ends with exit code 2.
+traceback and exits with code 2.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "unknown_name",
 ]
 
-_LONGEST = 2000  # characters of an error that are told
+_LONGEST_MESSAGE = 2000  # characters of an error's text that are kept
 _SHOWN_NAMES = 5
 _LISTINGS = {
     "task": "sabench list tasks",
@@ -38,7 +38,7 @@ _LISTINGS = {
 
 
 class BenchError(Exception):
-    """Root of the tree; ``status`` is what a result row says when the error concerns one item."""
+    """Base class; ``status`` is stored in the result row if the error concerns one item."""
 
     def __init__(self, message: str, *, status: str = "error") -> None:
         super().__init__(message)
@@ -46,27 +46,27 @@ class BenchError(Exception):
 
 
 class UsageError(BenchError, ValueError):
-    """An option, name or argument that cannot be meant."""
+    """An option, name or argument is invalid."""
 
 
 class Precondition(BenchError):  # noqa: N818 - it names what is missing, not what failed
-    """Something outside this program is missing; found before any work."""
+    """Something outside this program is missing; detected before any computation."""
 
 
 class MediaError(BenchError):
-    """A file of audio, video or masks that is absent (status ``missing_media``) or cannot be read (``error``)."""
+    """A file of audio, video or masks is absent (status ``missing_media``) or cannot be read (``error``)."""
 
 
 class BadSeparation(BenchError):  # noqa: N818
-    """An answer of the wrong length (status ``length_mismatch``), not finite (``non_finite``) or otherwise broken."""
+    """An estimate has the wrong length (status ``length_mismatch``), is not finite (``non_finite``) or is invalid."""
 
 
 class StoreError(BenchError):
-    """A run folder that cannot be trusted."""
+    """A run folder is damaged or has another schema version."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Makes the error for a name that nothing is registered under, with the nearest known names.
+    """Returns the error for a name that is not registered, with the most similar known names.
 
     >>> str(unknown_name("task", "musik", ["music", "speech"]))
     "unknown task 'musik': did you mean 'music'? See `sabench list tasks`."
@@ -83,24 +83,24 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def describe_error(error: BaseException, *, named: bool = False) -> str:
-    r"""What an error says: a sentence of ours, or the class and text of anyone else's.
+    r"""Returns an error's message, with its class unless it is a `BenchError`.
 
-    It can be written as UTF-8, halves of letters being escaped, and is cut to its first 2,000 characters.
+    The text can be encoded as UTF-8, lone surrogates being escaped, and is truncated to 2,000 characters.
 
     Args:
-        error: what was raised.
-        named: name the class of our errors too.
+        error: the exception.
+        named: whether to include the class of a `BenchError` too.
 
     >>> describe_error(ValueError("no \udcff")), describe_error(Precondition("expected weights, found none"))
     ('ValueError: no \\udcff', 'expected weights, found none')
     """
     try:
         text = str(error)
-    except Exception as second:  # of a class whose text cannot be made
+    except Exception as second:  # its __str__ fails
         text = f"(its text cannot be made: {type(second).__name__})"
-    told = text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
-    if len(text) > _LONGEST:
-        told += f" … (cut from {len(text):,} characters)"
+    shown = text[:_LONGEST_MESSAGE].encode("utf-8", "backslashreplace").decode()
+    if len(text) > _LONGEST_MESSAGE:
+        shown += f" … (cut from {len(text):,} characters)"
     if isinstance(error, BenchError) and not named:
-        return told
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+        return shown
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

@@ -1,8 +1,8 @@
-"""The one place that names files, writes JSON and appends to journals.
+"""Names of files, JSON files and journals of JSON lines.
 
 JSON has no infinity and results have no NaN: ``inf`` is stored as the string ``"inf"``, an undefined value as ``null``,
-and NaN is refused. Bytes of a file name that are no UTF-8, which Python holds as halves of letters, are stored as JSON
-escapes, so that every file is valid UTF-8.
+and NaN is refused. Bytes of a file name that are not UTF-8, which Python represents as lone surrogates, are stored as
+JSON escapes, so that every file is valid UTF-8.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ __all__ = [
     "append_lines",
     "atomic_write",
     "cache_folder",
-    "cased_name",
+    "case_sensitive_name",
     "dump_json",
+    "escape_surrogates",
     "exists",
     "expand_home",
     "expand_homes",
@@ -43,14 +44,13 @@ __all__ = [
     "folder_name",
     "is_url",
     "load_json",
-    "local_place",
-    "now",
     "read_journal",
+    "require_local_path",
     "safe_name",
     "safe_names",
     "sha256",
     "temporary_files",
-    "writable_text",
+    "utc_now",
     "write_json",
 ]
 
@@ -59,19 +59,19 @@ __getattr__ = deprecated_names(__name__)
 _Record = TypeVar("_Record")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SAFE = frozenset(string.ascii_letters + string.digits + "._@+=-")
-_SETTLED = 2_000_000_000  # nanoseconds after which a folder's time tells every change
+_TIMESTAMP_SETTLED_NS = 2_000_000_000  # age, ns, from which a folder's timestamp reflects every change
 _TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\..+")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
-_COLLAPSED = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a URL that was made a path; a letter alone is a drive
-_LONGEST = 120  # bytes; file systems allow 255, and suffixes are still to come
+_URL_AS_PATH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a URL converted to a path; a single letter is a drive
+_LONGEST = 120  # bytes; file systems allow 255, and suffixes are appended
 
 
-def cased_name(identifier: str) -> str:
-    """Turns any identifier into a file name: no separator, no dot-dot, no reserved name.
+def case_sensitive_name(identifier: str) -> str:
+    """Converts any identifier to a file name without separators, ``..`` and reserved names.
 
-    Distinct stays distinct on file systems that tell upper from lower case; elsewhere `safe_name` is needed.
+    Distinct identifiers get distinct names on case-sensitive file systems; elsewhere, use `safe_name`.
 
-    >>> cased_name("sfx-01"), cased_name("../etc/passwd"), cased_name("nul")
+    >>> case_sensitive_name("sfx-01"), case_sensitive_name("../etc/passwd"), case_sensitive_name("nul")
     ('sfx-01', '%2E.%2Fetc%2Fpasswd', '%6Eul')
     """
     if not identifier:
@@ -88,120 +88,120 @@ def cased_name(identifier: str) -> str:
 
 
 def safe_name(identifier: str) -> str:
-    """`cased_name` that stays distinct on every file system: one with capital letters says so by a suffix.
+    """Returns a `case_sensitive_name` that is distinct on every file system: capital letters add a digest as suffix.
 
     >>> safe_name("dog"), safe_name("Dog")
     ('dog', 'Dog%-0eb129bf')
     """
     plain = set(identifier).isdisjoint(string.ascii_uppercase)
-    return cased_name(identifier) if plain else _marked_name(identifier)
+    return case_sensitive_name(identifier) if plain else _name_with_digest(identifier)
 
 
-def _marked_name(identifier: str) -> str:
-    name = cased_name(identifier)
-    return f"{name}%-{sha256(name.encode())[:8]}"  # "%-" is part of no other name
+def _name_with_digest(identifier: str) -> str:
+    name = case_sensitive_name(identifier)
+    return f"{name}%-{sha256(name.encode())[:8]}"  # no other name contains "%-"
 
 
 def safe_names(identifiers: Iterable[str]) -> dict[str, str]:
-    """File names of identifiers that lie in one folder: of `safe_name` where only case tells two of them apart.
+    """Returns the file names of identifiers in one folder: `safe_name` for those that differ in case alone.
 
     >>> safe_names(["Dog", "dog", "Cat"])
     {'Dog': 'Dog%-0eb129bf', 'dog': 'dog', 'Cat': 'Cat'}
     """
-    names = {identifier: cased_name(identifier) for identifier in identifiers}
+    names = {identifier: case_sensitive_name(identifier) for identifier in identifiers}
     count = Counter(name.casefold() for name in names.values())
     return {one: safe_name(one) if count[name.casefold()] > 1 else name for one, name in names.items()}
 
 
 def folder_name(parent: Path, identifier: str, beside: Iterable[str] = ()) -> str:
-    """The name of an identifier's folder, marked where the folder of another one differs by case alone.
+    """Returns the name of an identifier's folder, with a digest if another folder differs in case alone.
 
     Args:
-        parent: where it lies; a folder that is there keeps its name.
+        parent: its parent folder; an existing folder keeps its name.
         identifier: of the folder.
-        beside: identifiers of folders that may be made at the same time.
+        beside: identifiers of further folders that may be created in ``parent``.
     """
-    name = cased_name(identifier)
+    name = case_sensitive_name(identifier)
     there: list[str] = []
-    with suppress(OSError):  # it will be made, or the error told, when it is used
+    with suppress(OSError):  # created, or its error raised, when it is used
         there = os.listdir(parent)  # noqa: PTH208 - names, not paths
     if name in there:
         return name
     if any(other.casefold() == name.casefold() for other in there):
-        return _marked_name(identifier)
+        return _name_with_digest(identifier)
     return safe_names({identifier, *beside})[identifier]
 
 
-def writable_text(text: str) -> str:
-    r"""A text that can be written as UTF-8: halves of letters, which names of files may hold, as escapes.
+def escape_surrogates(text: str) -> str:
+    r"""Replaces lone surrogates, which file names may contain, by escapes, so that the text can be written as UTF-8.
 
-    >>> writable_text("take \udcff"), writable_text("été")
+    >>> escape_surrogates("take \udcff"), escape_surrogates("été")
     ('take \\udcff', 'été')
     """
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def exists(path: str | Path) -> bool:
-    """Whether something is at a path; at one that no system takes, for it is too long or has a zero byte, is nothing.
+    """Whether a path exists; False also for an invalid path, one that is too long or contains a null byte.
 
     >>> exists("."), exists("a" * 300)
     (True, False)
     """
-    return os.path.exists(path)  # noqa: PTH110 - that of Path raises OSError
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises OSError
 
 
 def find_file(path: Path) -> Path:
-    """The file or folder at ``path``, else the only one whose name is the same text: written with other code points, as
-    macOS does (NFC and NFD), or with a suffix in upper case. ``path`` itself where there is none, or several.
+    """Returns ``path`` if it exists, else the only path that differs in Unicode normalization (NFC or NFD, as on macOS)
+    or in the case of its suffix; ``path`` itself if there is none, or several.
     """
     if exists(path) or not path.name:
         return path
     folder = find_file(path.parent)
-    found = _names(folder).get(_same(path.name), ())
+    found = _folder_entries(folder).get(_normalized_name(path.name), ())
     return folder / (found[0] if len(found) == 1 else path.name)
 
 
 def find_files(folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
-    """The files in a folder that are called ``stem`` and one of ``suffixes`` (lower case), in the order of these.
+    """Returns the files ``stem`` + suffix in a folder, in the order of ``suffixes`` (lower case).
 
     Names are compared as in `find_file`.
     """
-    names = _names(folder)
-    found = (folder / name for suffix in suffixes for name in names.get(_same(stem + suffix), ()))
+    names = _folder_entries(folder)
+    found = (folder / name for suffix in suffixes for name in names.get(_normalized_name(stem + suffix), ()))
     return [path for path in found if path.is_file()]
 
 
-def _same(name: str) -> str:
-    """Equal for names that are the same text, whatever the case of their suffix."""
+def _normalized_name(name: str) -> str:
+    """Normalizes a file name to NFC and its suffix to lower case."""
     stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
     return stem + dot + (suffix.lower() if dot else suffix)
 
 
-def _names(folder: Path) -> Mapping[str, Sequence[str]]:
-    """Entries of a folder by `_same`; nothing where there is no folder that can be read."""
+def _folder_entries(folder: Path) -> Mapping[str, Sequence[str]]:
+    """Returns a folder's entries by normalized name; empty if it cannot be read."""
     try:
         changed = folder.stat().st_mtime_ns
-        if time.time_ns() - changed < _SETTLED:  # another entry may come without another time
-            return _listed.__wrapped__(folder, changed)
-        return _listed(folder, changed)
+        if time.time_ns() - changed < _TIMESTAMP_SETTLED_NS:  # an entry may be added without a new timestamp
+            return _list_folder.__wrapped__(folder, changed)
+        return _list_folder(folder, changed)
     except OSError:
         return {}
 
 
 @lru_cache(maxsize=64)
-def _listed(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
+def _list_folder(folder: Path, changed: int) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names, not paths
-        found.setdefault(_same(name), []).append(name)
+        found.setdefault(_normalized_name(name), []).append(name)
     return found
 
 
 def find_folders(path: Path, name: str) -> Iterator[Path]:
-    """Folders at and below ``path`` that hold a file ``name``, in order; links are followed, and each is told once."""
+    """Yields the folders at and below ``path`` that contain a file ``name``, in order, each once; follows links."""
     seen: set[str] = set()
     for place, folders, files in os.walk(path, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:  # two links to it, or one that leads back
+        if real in seen:  # a second link to it, or a cycle
             folders.clear()
             continue
         seen.add(real)
@@ -211,7 +211,7 @@ def find_folders(path: Path, name: str) -> Iterator[Path]:
 
 
 def is_url(place: object) -> bool:
-    """Whether a text names a place by a URL; a path never does.
+    """Whether ``place`` is a URL; a `Path` never is.
 
     >>> is_url("s3://bucket/runs"), is_url("runs/a"), is_url("C:/runs"), is_url(Path("s3://bucket"))
     (True, False, False, False)
@@ -219,34 +219,34 @@ def is_url(place: object) -> bool:
     return isinstance(place, str) and _URL.match(place) is not None
 
 
-def local_place(what: str, place: str | Path, instead: str) -> Path:
-    """The path of a folder on this machine; raises UsageError for a URL, also one that a path was made of.
+def require_local_path(what: str, place: str | Path, instead: str) -> Path:
+    """Returns a local path; raises UsageError for a URL, including one that was converted to a path.
 
     Args:
-        what: is told of it.
-        place: its path.
-        instead: what to do with a URL.
+        what: what the path is, for the message.
+        place: the path.
+        instead: for the message, what to do with a URL.
     """
     path = Path(place)
-    if _COLLAPSED.match(str(place)) and not Path(path.parts[0]).exists():
+    if _URL_AS_PATH.match(str(place)) and not Path(path.parts[0]).exists():
         raise UsageError(f"expected {what} on this machine, found the URL {place}; {instead}")
     return path
 
 
 def expand_home(path: str | Path) -> Path:
-    """A path with a leading ``~`` or ``~user`` as the home folder; that of an unknown user is a name as any other.
+    """Expands a leading ``~`` or ``~user`` to the home folder; ``~user`` of an unknown user is left as it is.
 
     Raises:
         Precondition: there is no home folder.
     """
-    found = os.path.expanduser(path)  # noqa: PTH111 - which fails for an unknown user
+    found = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser fails for an unknown user
     if found == "~" or found.startswith("~/"):
         raise Precondition(f"expected a home folder for {path}, found none; set HOME, or give a path without ~")
     return Path(found)
 
 
 def expand_homes(text: str) -> str:
-    """A spelling with the home folder for each ``~`` that begins a path: at its start, or behind ``:`` or ``=``.
+    """Expands each ``~`` that begins a path in a specification: at its start, or after ``:`` or ``=``.
 
     >>> expand_homes("stems:a~/b"), expand_homes("songs=~/songs") == f"songs={expand_home('~/songs')}"
     ('stems:a~/b', True)
@@ -255,10 +255,10 @@ def expand_homes(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """``SABENCH_CACHE``, else ``sam-audio-bench`` under ``XDG_CACHE_HOME``, else under ``~/.cache``; not created.
+    """Returns ``SABENCH_CACHE``, else ``sam-audio-bench`` in ``XDG_CACHE_HOME`` or ``~/.cache``; does not create it.
 
     Raises:
-        Precondition: there is neither of them, nor a home folder.
+        Precondition: neither variable is set, and there is no home folder.
     """
     if chosen := os.environ.get("SABENCH_CACHE"):
         return expand_home(chosen)
@@ -271,24 +271,24 @@ def cache_folder() -> Path:
 
 
 def sha256(data: bytes) -> str:
-    """Hex digest of ``data``."""
+    """Returns the hex digest of ``data``."""
     return hashlib.sha256(data).hexdigest()
 
 
-def now() -> str:
-    """Date and time of day, UTC, for records."""
+def utc_now() -> str:
+    """Returns the current date and time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yields a temporary path that takes the place of ``path`` when the block succeeds and vanishes when it fails.
+    """Yields a temporary path that replaces ``path`` if the block succeeds and is removed if it fails.
 
-    No other writer has it: processes of two containers or machines may have one number.
+    Its name is random, since processes in different containers or on different machines may have the same id.
 
     Args:
         path: the file.
-        durable: force its content to disk before it takes the place, so that a power cut leaves it or its predecessor.
+        durable: whether to flush its content to disk first, so that a power cut leaves either the new or the old file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{path.name}")
@@ -299,44 +299,44 @@ def atomic_write(path: Path, *, durable: bool = False) -> Iterator[Path]:
                 os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # of a disk that is full the system names no file
+        error.filename = error.filename or str(path)  # missing from the error of a full disk
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """What writers that were killed have left in a folder; those of writers at work look the same."""
+    """Returns the temporary files of `atomic_write` in a folder, of killed writers and of active ones."""
     with suppress(OSError), os.scandir(folder) as entries:
         return [Path(entry.path) for entry in entries if _TEMPORARY.fullmatch(entry.name) and entry.is_file()]
     return []
 
 
-def _storable(value: Any) -> Any:
+def _json_compatible(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):
             raise ValueError("NaN cannot be stored: an undefined value is None")
         return "inf" if value > 0 else "-inf"
     if isinstance(value, dict):
-        return {str(key): _storable(entry) for key, entry in value.items()}
+        return {str(key): _json_compatible(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_storable(entry) for entry in value]
+        return [_json_compatible(entry) for entry in value]
     return value
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON text of ``value``; infinities become strings, halves of letters escapes, NaN raises ValueError."""
-    return writable_text(json.dumps(_storable(value), indent=indent, ensure_ascii=False, allow_nan=False))
+    """Returns ``value`` as JSON; infinities become strings, lone surrogates escapes; NaN raises ValueError."""
+    return escape_surrogates(json.dumps(_json_compatible(value), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Writes indented JSON atomically, ``durable`` as in `atomic_write`."""
+    """Writes indented JSON atomically; ``durable`` as in `atomic_write`."""
     with atomic_write(path, durable=durable) as temporary:
         temporary.write_text(dump_json(value, indent=1) + "\n", encoding="utf-8")
 
 
 def load_json(path: Path) -> Any:
-    """Reads JSON; raises StoreError with the path when it is absent or damaged."""
+    """Reads a JSON file; raises StoreError with the path if it is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -344,23 +344,23 @@ def load_json(path: Path) -> Any:
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, object]], *, durable: bool = True) -> None:
-    """Appends JSON lines; a killed process costs at most what is being written.
+    """Appends JSON lines; if the process is killed, at most these records are lost.
 
     Args:
         path: the journal.
-        records: one a line.
-        durable: force the lines to disk, so that a power cut costs no more.
+        records: one per line.
+        durable: whether to flush the lines to disk, so that the same holds for a power cut.
     """
     with path.open("a+b") as journal:
-        journal.truncate(_end_of_lines(journal))
+        journal.truncate(_last_line_end(journal))
         journal.writelines(f"{dump_json(record)}\n".encode() for record in records)
         journal.flush()
         if durable:
             os.fsync(journal.fileno())
 
 
-def _end_of_lines(journal: BinaryIO) -> int:
-    """Where the last whole line ends: what breaks off behind it must not become part of the next one."""
+def _last_line_end(journal: BinaryIO) -> int:
+    """Returns the end of the last complete line: a truncated one after it must not become part of the next line."""
     place, end = journal.seek(0, os.SEEK_END), -1
     while place and end < 0:
         place = journal.seek(max(0, place - 65536))
@@ -369,14 +369,14 @@ def _end_of_lines(journal: BinaryIO) -> int:
 
 
 def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record]:
-    """Reads JSON lines; a last line that breaks off, as a crash leaves it, is left out.
+    """Reads JSON lines; a truncated last line, as left by a crash, is skipped.
 
     Args:
         path: the journal; an absent one is empty.
-        decode: makes a record of a line; raises ValueError.
+        decode: converts a line to a record; raises ValueError.
 
     Raises:
-        StoreError: a line that is no record, or a file that cannot be read.
+        StoreError: an invalid line, or a file that cannot be read.
     """
     records: list[_Record] = []
     number, line = 0, b""
@@ -384,7 +384,7 @@ def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if number == 1 and line.startswith(codecs.BOM_UTF8):
-                    raise ValueError("a byte order mark, without which the file has to be saved")
+                    raise ValueError("a byte order mark; save the file without it")
                 if line.endswith(b"\n"):
                     records.append(decode(line))
     except FileNotFoundError:
@@ -392,9 +392,9 @@ def read_journal(path: Path, decode: Callable[[bytes], _Record]) -> list[_Record
     except OSError as error:
         raise StoreError(f"expected a journal that can be read at {path}, found: {error}") from error
     except (ValueError, RecursionError) as error:
-        told = f"a damaged one ({error})" if line.strip() else "an empty one"
+        problem = f"a damaged one ({error})" if line.strip() else "an empty one"
         raise StoreError(
-            f"expected a record in line {number} of {path}, found {told}; remove that line, and run the same command "
-            "again, which does again what it told of"
+            f"expected a record in line {number} of {path}, found {problem}; remove that line, and run the same "
+            "command again, which recomputes what it recorded"
         ) from error
     return records

@@ -1,4 +1,4 @@
-"""What names and spellings may mean, told without importing it: a typo costs no import of torch."""
+"""Checks names of components and their options without importing them, so that a typo is reported without torch."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from sam_audio_bench import separators
 from sam_audio_bench.construction import check_importable
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.files import exists, expand_homes, find_file
-from sam_audio_bench.options import parse_spelling, unknown_option
+from sam_audio_bench.options import parse_specification, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
-from sam_audio_bench.tabular import TABLES
+from sam_audio_bench.tabular import TABLE_SUFFIXES
 from sam_audio_bench.tasks import GROUPS, TASKS
 
 __all__ = [
-    "PROGRAMS",
-    "BuiltIn",
+    "PROGRAM_PREFIXES",
+    "BuiltInSeparator",
     "built_in_model",
+    "check_exists",
     "check_model",
     "check_picker",
     "check_table",
     "check_task",
-    "check_there",
 ]
 
 _PREFIXES = {
@@ -35,74 +35,75 @@ _PREFIXES = {
     "serve": "sam_audio_bench.separators.serving:ServedSeparator",
 }
 
-PROGRAMS = ("cmd:", "serve:")
-"""How separators that are programs are spelt."""
+PROGRAM_PREFIXES = ("cmd:", "serve:")
+"""Prefixes of separators that are external programs."""
 
 
-class BuiltIn(NamedTuple):
-    """The class behind a spelling, with what its constructor gets before the options."""
+class BuiltInSeparator(NamedTuple):
+    """A built-in separator: its class, the positional arguments of its constructor, and its version."""
 
     target: str
     arguments: tuple[Any, ...]
     version: int | str
 
 
-def built_in_model(name: str) -> BuiltIn | None:
-    """The class that a name of a separator, without options, stands for; None: somebody else's."""
+def built_in_model(name: str) -> BuiltInSeparator | None:
+    """Returns the built-in separator of a name without options; None if it is not built in."""
     if name in separators.CARDS:
         card = separators.CARDS[name]
-        return BuiltIn(card.target, card.arguments, card.version)
+        return BuiltInSeparator(card.target, card.arguments, card.version)
     prefix, colon, rest = name.partition(":")
     if not colon or prefix not in _PREFIXES:
         return None
-    return BuiltIn(_PREFIXES[prefix], (rest if name.startswith(PROGRAMS) else expand_homes(rest),), 1)
+    return BuiltInSeparator(_PREFIXES[prefix], (rest if name.startswith(PROGRAM_PREFIXES) else expand_homes(rest),), 1)
 
 
-def check_there(what: str, *paths: Path) -> None:
-    """Raises Precondition for a file or folder that is not there, before what reads it is imported."""
+def check_exists(what: str, *paths: Path) -> None:
+    """Raises Precondition for a missing file or folder, before the code that reads it is imported."""
     for path in paths:
         if not exists(find_file(path)):
             raise Precondition(f"expected {what} at {path}, found none")
 
 
 def check_model(spec: str, arguments: Iterable[str] = ()) -> None:
-    """Raises UsageError for a name that no separator has, or an option that a built-in one does not take.
+    """Checks the name of a separator and, if it is built in, its options, without importing it.
 
-    Nothing is imported for it, so that a typo is told at once; a folder or module that is not there is a Precondition.
+    Raises:
+        UsageError: an unknown name or option. Precondition: a folder or module that does not exist.
     """
-    spelt = parse_spelling(spec)
-    prefix, colon, _ = spelt.name.partition(":")
-    own, named = built_in_model(spelt.name), plugins("separators")
+    parsed = parse_specification(spec)
+    prefix, colon, _ = parsed.name.partition(":")
+    own, named = built_in_model(parsed.name), plugins("separators")
     if own is not None:
         known = parameter_names(own.target)[len(own.arguments) :]
-        if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
-            raise unknown_option("model", spelt.name, strange, known)
+        if strange := [key for key in (*parsed.options, *arguments) if key not in known]:
+            raise unknown_option("model", parsed.name, strange, known)
         if prefix == "files" and not Path(own.arguments[0]).is_dir():
-            raise Precondition(f"expected a folder of answers at {own.arguments[0]}, found none")
+            raise Precondition(f"expected a folder of estimates at {own.arguments[0]}, found none")
     elif colon and all(part.isidentifier() for part in prefix.split(".")):
-        check_importable(spelt.name)
-    elif (kind := prefix.partition("(")[0] + ":") in PROGRAMS:
+        check_importable(parsed.name)
+    elif (kind := prefix.partition("(")[0] + ":") in PROGRAM_PREFIXES:
         raise UsageError(
-            f"expected {kind}PROGRAM with its options in --model-args, found {spelt.name!r}; write --model "
-            f"'{kind}{spelt.name.partition(':')[2]}' --model-args OPTION=VALUE"
+            f"expected {kind}PROGRAM with its options in --model-args, found {parsed.name!r}; write --model "
+            f"'{kind}{parsed.name.partition(':')[2]}' --model-args OPTION=VALUE"
         )
-    elif spelt.name not in named:
-        raise unknown_name("model", spelt.name, [*separators.CARDS, *named])
+    elif parsed.name not in named:
+        raise unknown_name("model", parsed.name, [*separators.CARDS, *named])
 
 
 def check_picker(spec: str, arguments: Iterable[str] = ()) -> None:
-    """Raises UsageError for an unknown picker, or an option that it does not take; nothing is imported for it."""
-    spelt = parse_spelling(spec)
-    if spelt.name not in (AUTO, *PICKERS):
-        raise unknown_name("picker", spelt.name, (AUTO, *PICKERS))
-    asked = PICKERS if spelt.name == AUTO else [spelt.name]
-    known = list(dict.fromkeys(name for picker in asked for name in parameter_names(PICKERS[picker].target)))
-    if strange := [key for key in (*spelt.options, *arguments) if key not in known]:
-        raise unknown_option("picker", spelt.name, strange, known)
+    """Raises UsageError for an unknown picker, or an option that it does not accept, without importing it."""
+    parsed = parse_specification(spec)
+    if parsed.name not in (AUTO, *PICKERS):
+        raise unknown_name("picker", parsed.name, (AUTO, *PICKERS))
+    pickers = PICKERS if parsed.name == AUTO else [parsed.name]
+    known = list(dict.fromkeys(name for picker in pickers for name in parameter_names(PICKERS[picker].target)))
+    if strange := [key for key in (*parsed.options, *arguments) if key not in known]:
+        raise unknown_option("picker", parsed.name, strange, known)
 
 
 def check_task(name: str) -> None:
-    """Raises UsageError for a name that is no task, no group and nobody's data; nothing is imported for it."""
+    """Raises UsageError for a name that is neither a task, nor a group of tasks, nor a user's data, without import."""
     from sam_audio_bench.tasks.adapters import ADAPTERS
     from sam_audio_bench.tasks.load import is_path, split_label
 
@@ -114,14 +115,14 @@ def check_task(name: str) -> None:
     elif name not in TASKS and name not in GROUPS and name not in named:
         if exists(name):
             raise UsageError(
-                f"expected a table of questions ({', '.join(TABLES)}) at {name}, found a file of another kind; "
+                f"expected a table of questions ({', '.join(TABLE_SUFFIXES)}) at {name}, found a file of another kind; "
                 "save it as CSV, or as one JSON object per line"
             )
         raise unknown_name("task", name, [*TASKS, *GROUPS, *named, *(f"{layout}:PATH" for layout in ADAPTERS)])
 
 
 def check_table(name: str) -> None:
-    """Raises UsageError where nothing is at the path of anyone's data."""
+    """Raises UsageError if the path of a user's data does not exist."""
     from sam_audio_bench.tasks.adapters import find_adapter, parse_options
 
     if (known := find_adapter(name)) is None and not exists(find_file(Path(name))):

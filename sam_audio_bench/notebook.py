@@ -1,7 +1,7 @@
-"""How sounds and items show themselves in a notebook: players and waveforms as HTML that needs no other file.
+"""HTML of sounds and items for notebooks: self-contained players and waveforms.
 
-Every text of anyone's is escaped. A sound is embedded as MP3 for listening, never for scoring; what was changed for
-that (length, level, channels) stands beside it. Importing this module imports neither torch nor NumPy.
+All user-provided text is escaped. A sound is embedded as MP3 for listening, never for scoring; changes made for that
+(length, level, channels) are stated beside it. Importing this module imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURS",
     "STYLE",
-    "audible_samples",
     "audio_html",
     "envelope",
+    "escape_text",
     "item_html",
-    "player",
+    "playable_samples",
+    "player_html",
     "prompt_html",
-    "quoted",
     "row_html",
     "table_html",
 ]
@@ -40,27 +40,27 @@ STYLE = """<style>
 .sabench-sound .row { display: grid; grid-template-columns: 6em 1fr; align-items: center; gap: .5em; margin: .25em 0; }
 </style>"""
 
-_MOST_SECONDS = 30.0  # of a player
-_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, of MP3
-_LOSSY = 0.3  # of libsndfile: about 85 kbit/s a channel at 48 kHz
-_BINS = 600  # of a waveform
-_HALF = 40  # of the height of a waveform
+_MOST_SECONDS = 30.0  # embedded in a player
+_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz, supported by MP3
+_LOSSY = 0.3  # libsndfile's compression level: about 85 kbit/s per channel at 48 kHz
+_BINS = 600  # columns of a waveform
+_HALF_HEIGHT = 40  # half the height of a waveform, in units of its view box
 
 COLOURS = {"mixture": "#9a9a9a", "reference": "#0072b2", "+": "#009e73", "-": "#d55e00"}
-"""Of sounds, and of spans by their sign."""
+"""Colours of sounds by name, and of spans by sign."""
 
 
-def quoted(text: object) -> str:
-    """A text of anyone's as HTML, which changes neither markup nor the direction of what is around it.
+def escape_text(text: object) -> str:
+    """Escapes user-provided text for HTML, isolated so that it does not affect the text direction around it.
 
-    >>> quoted("<b>")
+    >>> escape_text("<b>")
     '<bdi>&lt;b&gt;</bdi>'
     """
     return f"<bdi>{html.escape(str(text))}</bdi>"
 
 
 def envelope(samples: NDArray[np.floating], bins: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Lowest and highest sample in each of at most ``bins`` equal parts of ``[time]``, two arrays ``[bins]``.
+    """Returns the minimum and maximum of ``[time]`` in at most ``bins`` equal intervals, two arrays ``[bins]``.
 
     >>> import numpy as np
     >>> [part.tolist() for part in envelope(np.array([0.0, 3.0, -1.0, 2.0]), 2)]
@@ -73,79 +73,81 @@ def envelope(samples: NDArray[np.floating], bins: int) -> tuple[NDArray[np.float
 
 
 def audio_html(sound: Audio) -> str:
-    """A sound: waveform, player and size."""
-    samples, remarks = audible_samples(sound, _MOST_SECONDS)
+    """Returns the HTML of a sound: waveform, player and size."""
+    samples, remarks = playable_samples(sound, _MOST_SECONDS)
     size = f"{sound.channels} channel{'s' * (sound.channels != 1)}, {sound.seconds:.3f} s at {sound.rate} Hz"
-    picture = _waveform({"mixture": samples}, sound.rate, ()) if samples is not None else ""
-    return (
-        f'{STYLE}<div class="sabench-sound">{picture}{_audio(samples, sound.rate)}<p>{size}{_small(remarks)}</p></div>'
-    )
+    picture = _waveform_svg({"mixture": samples}, sound.rate, ()) if samples is not None else ""
+    content = f"{picture}{_audio_element(samples, sound.rate)}<p>{size}{_remarks_html(remarks)}</p>"
+    return f'{STYLE}<div class="sabench-sound">{content}</div>'
 
 
 def item_html(item: Item) -> str:
-    """An item: prompt, waveform with the reference and the spans, and a player for each of its sounds."""
+    """Returns the HTML of an item: prompt, waveform with reference and spans, and a player per sound."""
     prompt, mixture = item.query.prompt, item.query.mixture
     sounds = {"mixture": mixture, "reference": item.reference, "residual": item.residual_reference}
-    samples, _ = audible_samples(mixture, _MOST_SECONDS)
+    samples, _ = playable_samples(mixture, _MOST_SECONDS)
     drawn = {} if samples is None else {"mixture": samples}
     if item.reference is not None and item.reference.rate == mixture.rate:
-        reference, _ = audible_samples(item.reference, _MOST_SECONDS)
+        reference, _ = playable_samples(item.reference, _MOST_SECONDS)
         drawn |= {} if reference is None else {"reference": reference}
-    parts = [STYLE, '<div class="sabench-sound">', f"<p><b>{quoted(item.id)}</b> of {quoted(item.group)}: "]
-    parts += [prompt_html(prompt), "</p>", _waveform(drawn, mixture.rate, prompt.spans) if drawn else ""]
-    parts += [row_html(name, player(sound)) for name, sound in sounds.items() if sound is not None]
+    parts = [STYLE, '<div class="sabench-sound">', f"<p><b>{escape_text(item.id)}</b> of {escape_text(item.group)}: "]
+    parts += [prompt_html(prompt), "</p>", _waveform_svg(drawn, mixture.rate, prompt.spans) if drawn else ""]
+    parts += [row_html(name, player_html(sound)) for name, sound in sounds.items() if sound is not None]
     parts += ["<p>no clean reference</p>"] if item.reference is None else []
-    parts += [f"<p><small>{quoted(remark)}</small></p>" for remark in item.remarks]
+    parts += [f"<p><small>{escape_text(remark)}</small></p>" for remark in item.remarks]
     return "".join([*parts, "</div>"])
 
 
 def prompt_html(prompt: Prompt) -> str:
-    """What is asked for."""
-    parts = [f"“{quoted(prompt.text)}”"] if prompt.text else []
+    """Returns the HTML of a prompt."""
+    parts = [f"“{escape_text(prompt.text)}”"] if prompt.text else []
     parts += [f"{'+' if sign == '+' else '−'}{start:g}–{end:g} s" for sign, start, end in prompt.spans]
-    parts += [f"video {quoted(prompt.video)}"] if prompt.video else []
-    parts += [f"mask {quoted(prompt.mask)}"] if prompt.mask else []
+    parts += [f"video {escape_text(prompt.video)}"] if prompt.video else []
+    parts += [f"mask {escape_text(prompt.mask)}"] if prompt.mask else []
     return ", ".join(parts)
 
 
 def table_html(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]], notes: Iterable[str] = ()) -> str:
-    """A small table of anyone's texts.
+    """Returns the HTML of a small table; all texts are escaped.
 
     Args:
-        title: above it.
-        heads: of its columns.
-        rows: their cells.
-        notes: below it.
+        title: above the table.
+        heads: headers of the columns.
+        rows: cells per row.
+        notes: below the table.
     """
-    parts = [f'<div class="sabench-sound"><p><b>{quoted(title)}</b></p><table>']
+    parts = [f'<div class="sabench-sound"><p><b>{escape_text(title)}</b></p><table>']
     for kind, line in (("th", heads), *(("td", row) for row in rows)):
-        cells = (f'<{kind} style="text-align: left">{quoted(cell)}</{kind}>' for cell in line)
+        cells = (f'<{kind} style="text-align: left">{escape_text(cell)}</{kind}>' for cell in line)
         parts.append(f"<tr>{''.join(cells)}</tr>")
-    parts += ["</table>", *(f"<p><small>{quoted(note)}</small></p>" for note in notes), "</div>"]
+    parts += ["</table>", *(f"<p><small>{escape_text(note)}</small></p>" for note in notes), "</div>"]
     return STYLE + "".join(parts)
 
 
-def player(sound: Audio, *, seconds: float = _MOST_SECONDS, mono: bool = False) -> str:
-    """A player of a sound, or why there is none, and what was changed.
+def player_html(sound: Audio, *, seconds: float = _MOST_SECONDS, mono: bool = False) -> str:
+    """Returns the HTML of a player, or of the reason why there is none, with the changes made to the sound.
 
     Args:
-        sound: anything.
-        seconds: how much of its beginning is embedded.
-        mono: whether the mean of its channels is embedded.
+        sound: any sound.
+        seconds: duration that is embedded, from its beginning.
+        mono: whether the channels are averaged.
     """
-    samples, remarks = audible_samples(sound, seconds, mono=mono)
-    return _audio(samples, sound.rate) + _small(remarks)
+    samples, remarks = playable_samples(sound, seconds, mono=mono)
+    return _audio_element(samples, sound.rate) + _remarks_html(remarks)
 
 
-def audible_samples(
+def playable_samples(
     sound: Audio, seconds: float, *, mono: bool = False
 ) -> tuple[NDArray[np.float32] | None, list[str]]:
-    """The samples ``[time, channels]`` of a player, within ±1; None where there is nothing to hear; what was changed.
+    """Returns the samples ``[time, channels]`` of a player, within ±1, or None, and remarks on what was changed.
 
     Args:
-        sound: anything.
-        seconds: how much of its beginning is heard.
-        mono: whether the mean of its channels is heard.
+        sound: any sound.
+        seconds: duration that is kept, from its beginning.
+        mono: whether the channels are averaged.
+
+    Returns:
+        The samples, None for an empty sound or one with samples that are not finite; and the remarks.
     """
     import numpy as np
 
@@ -154,7 +156,7 @@ def audible_samples(
         return None, ["no samples"]
     samples: NDArray[np.float32] = sound.samples[:, :length].detach().cpu().float().numpy().T
     if not np.isfinite(samples).all():
-        return None, ["not to be heard: samples that are not finite"]
+        return None, ["not playable: samples that are not finite"]
     remarks = [f"the first {seconds:g} of {sound.seconds:.3f} s"] if length < sound.length else []
     if (mono and sound.channels > 1) or sound.channels > 2:
         samples = samples.mean(axis=1, keepdims=True)
@@ -162,21 +164,21 @@ def audible_samples(
     peak = float(np.abs(samples).max())
     if peak > 1:
         samples = samples / peak
-        remarks.append(f"peak {peak:.2f}, heard {20 * math.log10(peak):.1f} dB softer")
+        remarks.append(f"peak {peak:.2f}, played {20 * math.log10(peak):.1f} dB softer")
     return samples, [*remarks, "silent"] if peak == 0 else remarks
 
 
-def _audio(samples: NDArray[np.float32] | None, rate: int) -> str:
+def _audio_element(samples: NDArray[np.float32] | None, rate: int) -> str:
     if samples is None:
         return ""
     from base64 import b64encode
 
-    data = b64encode(_mp3(samples, rate)).decode()
+    data = b64encode(_encode_mp3(samples, rate)).decode()
     return f'<audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio>'
 
 
-def _mp3(samples: NDArray[np.float32], rate: int) -> bytes:
-    """The same bytes for the same samples, at the next higher rate that MP3 knows."""
+def _encode_mp3(samples: NDArray[np.float32], rate: int) -> bytes:
+    """Encodes MP3 at the next higher supported rate; equal samples give equal bytes."""
     import io
 
     import soundfile
@@ -192,44 +194,44 @@ def _mp3(samples: NDArray[np.float32], rate: int) -> bytes:
     return stream.getvalue()
 
 
-def _waveform(sounds: Mapping[str, NDArray[np.float32]], rate: int, spans: Iterable[Span]) -> str:
-    """SVG of ``[time, channels]`` over each other, by names of `COLOURS`, on one scale, with the spans behind them."""
+def _waveform_svg(sounds: Mapping[str, NDArray[np.float32]], rate: int, spans: Iterable[Span]) -> str:
+    """Draws overlaid waveforms of ``[time, channels]`` as SVG on one scale, by names of `COLOURS`, over the spans."""
     length = max(map(len, sounds.values()))
     top = max(float(abs(samples).max()) for samples in sounds.values()) or 1.0
-    parts = [_band(span, length / rate) for span in spans]
+    parts = [_span_rectangle(span, length / rate) for span in spans]
     for name, samples in sounds.items():
         low, high = envelope(samples.mean(axis=1), _BINS)
-        outline = _outline(low / top, high / top, len(samples) / length)
+        outline = _envelope_path(low / top, high / top, len(samples) / length)
         parts.append(f'<path fill="{COLOURS[name]}" d="{outline}"><title>{name}</title></path>')
     label = f"waveform of {' and '.join(sounds)}" if len(sounds) > 1 else "waveform"
-    size = f'viewBox="0 {-_HALF} {_BINS} {2 * _HALF}" preserveAspectRatio="none"'
+    size = f'viewBox="0 {-_HALF_HEIGHT} {_BINS} {2 * _HALF_HEIGHT}" preserveAspectRatio="none"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-def _outline(low: NDArray[Any], high: NDArray[Any], share: float) -> str:
-    """Along the highest values and back along the lowest, at least a hair thick."""
+def _envelope_path(low: NDArray[Any], high: NDArray[Any], share: float) -> str:
+    """Returns the SVG path along the maxima and back along the minima, with a minimum thickness."""
     step = _BINS * share / len(high)
-    there = [f"{at * step:.1f} {min(-_HALF * value, -0.4):.1f}" for at, value in enumerate(high.tolist())]
-    back = [f"{at * step:.1f} {max(-_HALF * value, 0.4):.1f}" for at, value in enumerate(low.tolist())]
-    return f"M{'L'.join([*there, *reversed(back)])}Z"
+    forward = [f"{at * step:.1f} {min(-_HALF_HEIGHT * value, -0.4):.1f}" for at, value in enumerate(high.tolist())]
+    back = [f"{at * step:.1f} {max(-_HALF_HEIGHT * value, 0.4):.1f}" for at, value in enumerate(low.tolist())]
+    return f"M{'L'.join([*forward, *reversed(back)])}Z"
 
 
-def _band(span: Span, seconds: float) -> str:
+def _span_rectangle(span: Span, seconds: float) -> str:
     sign, start, end = span
     x, width = (_BINS * max(0.0, min(time / seconds, 1.0)) for time in (start, end))
     colour, name = COLOURS[sign], "present" if sign == "+" else "absent"
     style = f'fill="{colour}" fill-opacity=".25" stroke="{colour}"' + ' stroke-dasharray="4 3"' * (sign != "+")
     return (
-        f'<rect x="{x:.1f}" y="{-_HALF}" width="{width - x:.1f}" height="{2 * _HALF}" {style}>'
+        f'<rect x="{x:.1f}" y="{-_HALF_HEIGHT}" width="{width - x:.1f}" height="{2 * _HALF_HEIGHT}" {style}>'
         f"<title>{name} {start:g} to {end:g} s</title></rect>"
     )
 
 
 def row_html(name: str, content: str) -> str:
-    """A line of what is already HTML, behind its name."""
+    """Returns a row with a name and content that is already HTML."""
     return f'<div class="row"><span>{name}</span><span>{content}</span></div>'
 
 
-def _small(remarks: Iterable[str]) -> str:
-    told = "; ".join(remarks)
-    return f" <small>{html.escape(told)}</small>" if told else ""
+def _remarks_html(remarks: Iterable[str]) -> str:
+    text = "; ".join(remarks)
+    return f" <small>{html.escape(text)}</small>" if text else ""

@@ -1,4 +1,4 @@
-"""How components and their options are spelt: ``hpss(margin=2),oracle-irm``, ``k=v,k=v``."""
+"""Parses specifications of components and their options: ``hpss(margin=2),oracle-irm``, ``k=v,k=v``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_home
 from sam_audio_bench.identity import Options
 
-__all__ = ["Spelling", "parse_arguments", "parse_spelling", "split_spellings", "unknown_option"]
+__all__ = ["Specification", "parse_arguments", "parse_specification", "split_specifications", "unknown_option"]
 
-_PROGRAMS = ("cmd:", "serve:")  # commands reach to the end of their text, brackets included
+_PROGRAMS = ("cmd:", "serve:")  # commands extend to the end of the text, brackets included
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "'\""
 
 
 @dataclass(frozen=True)
-class Spelling:
-    """A component and the options that stand in brackets behind its name."""
+class Specification:
+    """A component's name and the options in brackets after it."""
 
     name: str
     options: Options = field(default_factory=dict)
@@ -31,10 +31,10 @@ class Spelling:
         return f"{self.name}({shown})" if shown else self.name
 
 
-def split_spellings(text: str) -> list[str]:
-    """Splits at commas outside brackets and quotes; ``cmd:`` and ``serve:`` reach to the end, commas included.
+def split_specifications(text: str) -> list[str]:
+    """Splits at commas outside brackets and quotes; ``cmd:`` and ``serve:`` extend to the end, commas included.
 
-    >>> split_spellings("hpss(margin=2,kernel=17),cmd:sox {mixture} {target} gain -3,1")
+    >>> split_specifications("hpss(margin=2,kernel=17),cmd:sox {mixture} {target} gain -3,1")
     ['hpss(margin=2,kernel=17)', 'cmd:sox {mixture} {target} gain -3,1']
 
     Raises:
@@ -55,7 +55,7 @@ def split_spellings(text: str) -> list[str]:
 
 
 def _commas(text: str, *, quotes: bool = False) -> list[int]:
-    """Positions of the commas outside brackets, and outside quotes within brackets; ``quotes``: everywhere."""
+    """Returns the positions of commas outside brackets and quotes; ``quotes``: also outside quotes not in brackets."""
     open_brackets: list[str] = []
     quote, found = "", []
     for position, letter in enumerate(text):
@@ -74,30 +74,30 @@ def _commas(text: str, *, quotes: bool = False) -> list[int]:
     return found
 
 
-def parse_spelling(text: str) -> Spelling:
+def parse_specification(text: str) -> Specification:
     """Reads ``name`` or ``name(option=value,option=value)``; a path with brackets is a name.
 
-    >>> parse_spelling("hpss(margin=2)")
-    Spelling(name='hpss', options={'margin': 2})
+    >>> parse_specification("hpss(margin=2)")
+    Specification(name='hpss', options={'margin': 2})
     """
     match = re.fullmatch(r"(?P<name>[^()]+)\((?P<options>.*)\)", text.strip(), re.DOTALL)
     if match is None or text.startswith(_PROGRAMS):
-        return Spelling(text.strip())
+        return Specification(text.strip())
     if match["options"].strip() and "=" not in match["options"]:
-        return Spelling(text.strip())
-    return Spelling(match["name"].strip(), parse_arguments(match["options"]))
+        return Specification(text.strip())
+    return Specification(match["name"].strip(), parse_arguments(match["options"]))
 
 
 def parse_arguments(text: str) -> Options:
     """Reads ``k=v,k=v``; values are integers, floats, true/false, none, quoted or plain text, or lists in brackets.
 
-    A plain text that is a path in the home folder, ``~/…``, is that path.
+    ``~`` at the start of a plain text is expanded to the home folder.
 
     >>> parse_arguments("kernel=17,margin=2.5,soft=true,path=a/b,sizes=[1,2]")
     {'kernel': 17, 'margin': 2.5, 'soft': True, 'path': 'a/b', 'sizes': [1, 2]}
 
     Raises:
-        UsageError: something else.
+        UsageError: any other syntax.
     """
     arguments: Options = {}
     positions = [-1, *_commas(text, quotes=True), len(text)]
@@ -106,16 +106,16 @@ def parse_arguments(text: str) -> Options:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip().isidentifier() or key.strip() in arguments:
             raise UsageError(f"expected arguments as k=v,k=v with each k once, found {pair!r}")
-        arguments[key.strip()] = _typed(value.strip())
+        arguments[key.strip()] = _parse_value(value.strip())
     return arguments
 
 
-def _typed(text: str) -> object:
+def _parse_value(text: str) -> object:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text.lower() in ("none", "null"):
         return None
-    if text == "~" or text.startswith("~/"):  # which no shell expands behind an equals sign
+    if text == "~" or text.startswith("~/"):  # shells do not expand it after an equals sign
         return str(expand_home(text))
     if text[:1] in "[('\"" and text:
         try:
@@ -133,7 +133,7 @@ def _typed(text: str) -> object:
 def unknown_option(
     what: str, name: str, found: Iterable[str], known: Mapping[str, object] | Iterable[str]
 ) -> UsageError:
-    """The error for an option that a constructor does not have, with the nearest that it has."""
+    """Returns the error for options that a constructor does not have, with the most similar ones that it has."""
     names = list(known)
     strange = sorted(found)
     near = [match for one in strange for match in difflib.get_close_matches(one, names, n=1, cutoff=0.5)]

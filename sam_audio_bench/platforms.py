@@ -1,7 +1,6 @@
-"""What systems do differently: words of a command, groups of processes, flags of files. Each way has its twin here.
+"""Differences between operating systems: splitting of commands, process groups, file flags.
 
-A POSIX system has ``killpg``, sessions and a shell's quotes; Windows has ``taskkill``, process groups and quotes of its
-own. `IS_WINDOWS` chooses.
+POSIX systems have ``killpg``, sessions and shell quoting; Windows has ``taskkill``, process groups and its own quoting.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["BINARY", "IS_WINDOWS", "end_group", "join_words", "own_group", "split_words"]
+__all__ = ["IS_WINDOWS", "O_BINARY", "join_command", "kill_group", "new_group_options", "split_command"]
 
 IS_WINDOWS = os.name == "nt"
-BINARY: int = getattr(os, "O_BINARY", 0)
-"""For `os.open`: bytes stay what they are, also where the system would translate ends of lines."""
-_NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP, which `subprocess` has on Windows alone
-_PATIENCE = 10.0  # seconds that taskkill may take
+O_BINARY: int = getattr(os, "O_BINARY", 0)
+"""Flag of `os.open` that prevents the translation of line ends on Windows; 0 elsewhere."""
+_NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP, which `subprocess` defines on Windows alone
+_TASKKILL_SECONDS = 10.0  # time limit of taskkill
 
 
-def split_words(command: str) -> list[str]:
-    r"""The words of a command as a shell takes them; on Windows a backslash is part of a path and protects nothing.
+def split_command(command: str) -> list[str]:
+    r"""Splits a command into words as a shell does; on Windows, a backslash is part of a path and not an escape.
 
     Args:
-        command: single and double quotes hold words together on every system.
+        command: single and double quotes group words on every system.
 
     Raises:
         ValueError: a quote that is not closed.
 
-    >>> split_words("python 'my model.py' --gain=0.5")
+    >>> split_command("python 'my model.py' --gain=0.5")
     ['python', 'my model.py', '--gain=0.5']
     """
     words = shlex.shlex(command, posix=True)
@@ -42,32 +41,32 @@ def split_words(command: str) -> list[str]:
     return list(words)
 
 
-def join_words(words: Sequence[str]) -> str:
-    """A command to be pasted into the shell of this system.
+def join_command(words: Sequence[str]) -> str:
+    """Joins words to a command that can be pasted into this system's shell.
 
-    >>> join_words(["sabench", "eval", "--model", "cmd:cp {mixture} {target}"])
+    >>> join_command(["sabench", "eval", "--model", "cmd:cp {mixture} {target}"])
     "sabench eval --model 'cmd:cp {mixture} {target}'"
     """
     return subprocess.list2cmdline(words) if IS_WINDOWS else shlex.join(words)
 
 
-def own_group() -> dict[str, Any]:
-    """Options of `subprocess.Popen` for a program that `end_group` reaches, and a Ctrl-C of the terminal does not."""
+def new_group_options() -> dict[str, Any]:
+    """Returns options of `subprocess.Popen` for a new process group, to be ended by `kill_group` and not by Ctrl-C."""
     return {"creationflags": _NEW_GROUP} if IS_WINDOWS else {"start_new_session": True}
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a program that was started with `own_group`, and all in its group; on Windows all that descend from it.
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process started with `new_group_options` and its process group; on Windows, its descendants.
 
-    There, what is left of a program that has ended itself is not found.
+    On Windows, descendants of a process that has already exited are not found.
     """
     if IS_WINDOWS:
         if process.poll() is None:
             with suppress(OSError, subprocess.TimeoutExpired):
                 tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-                subprocess.run(tree, capture_output=True, check=False, timeout=_PATIENCE)
-            process.kill()  # does nothing to one that has ended
+                subprocess.run(tree, capture_output=True, check=False, timeout=_TASKKILL_SECONDS)
+            process.kill()  # no effect on a process that has exited
     else:
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left in it
+        with suppress(ProcessLookupError, PermissionError):  # the group is empty
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()

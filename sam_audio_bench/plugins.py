@@ -1,11 +1,11 @@
 """Components of third parties: entry points and their cards.
 
-The entry-point groups are ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A metric's class says its cards
-by ``cards()``; a separator's class, instance or function and a task's function by an attribute ``card``. What says
-nothing has a minimal card: its name, its target and the first line of its docstring.
+The entry-point groups are ``sam_audio_bench.separators``, ``.metrics`` and ``.tasks``. A metric's class provides its
+cards by ``cards()``; a separator's class, instance or function and a task's function by an attribute ``card``. A plugin
+without a card gets a minimal one: its name, its target and the first line of its docstring.
 
-A card lies in the plugin's module, so that reading it imports the plugin, with torch if the plugin does. This happens
-only where a card is asked for by `plugin_cards`, or by `find_card` under a name that is not built in.
+A card is defined in the plugin's module, so that reading it imports the plugin, and torch if the plugin does. Only
+`plugin_cards`, and `find_card` for names that are not built in, do this.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ _BUILT_IN: Mapping[str, Mapping[str, Card]] = {
     "metrics": metrics.CARDS,
     "tasks": TASKS,
 }
-_CLASSES: Mapping[str, type[Card]] = {"separators": SeparatorCard, "metrics": MetricCard, "tasks": TaskCard}
+_CARD_CLASSES: Mapping[str, type[Card]] = {"separators": SeparatorCard, "metrics": MetricCard, "tasks": TaskCard}
 
 
 class PluginCards(NamedTuple):
-    """The cards of installed plugins by name, and why others have none."""
+    """Cards of installed plugins by name, and the errors of those whose card cannot be read."""
 
     cards: Mapping[str, Card]
     failures: Mapping[str, str]
 
 
 def plugins(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of ``kind`` ("separators", "metrics" or "tasks") by name; a taken name raises UsageError."""
+    """Returns the entry points of ``kind`` ("separators", "metrics" or "tasks") by name.
+
+    Raises:
+        UsageError: a name that a built-in component or another plugin has already.
+    """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"sam_audio_bench.{kind}"):
         taken = found.get(point.name)
@@ -50,17 +54,17 @@ def plugins(kind: str) -> dict[str, EntryPoint]:
 
 
 def plugin_cards(kind: str) -> PluginCards:
-    """The cards of all installed plugins of a kind; each plugin is imported.
+    """Imports all installed plugins of a kind and returns their cards.
 
-    One that cannot be imported, or whose card is none, costs its own card alone.
+    A plugin that cannot be imported, or whose card is invalid, does not affect the others.
 
     Raises:
-        UsageError: a name that is taken.
+        UsageError: a name that is taken already.
     """
     cards, failures = {}, {}
     for name, point in sorted(plugins(kind).items()):
         try:
-            cards[name] = _card(kind, point)
+            cards[name] = _load_card(kind, point)
         except Precondition as error:
             failures[name] = str(error)
     return PluginCards(cards, failures)
@@ -73,18 +77,18 @@ def find_card(kind: Literal["metrics"], name: str) -> MetricCard | None: ...
 @overload
 def find_card(kind: Literal["tasks"], name: str) -> TaskCard | None: ...
 def find_card(kind: str, name: str) -> Card | None:
-    """The card of a built-in component or of a plugin; None where there is neither.
+    """Returns the card of a built-in component or of a plugin; None if there is neither.
 
     Raises:
-        Precondition: a plugin that cannot be imported, or whose card is none.
+        Precondition: a plugin that cannot be imported, or whose card is invalid.
     """
     if name in _BUILT_IN[kind]:
         return _BUILT_IN[kind][name]
     point = plugins(kind).get(name)
-    return None if point is None else _card(kind, point)
+    return None if point is None else _load_card(kind, point)
 
 
-def _card(kind: str, point: EntryPoint) -> Card:
+def _load_card(kind: str, point: EntryPoint) -> Card:
     try:
         found = point.load()
     except KeyboardInterrupt:
@@ -93,11 +97,13 @@ def _card(kind: str, point: EntryPoint) -> Card:
         raise Precondition(f"{point.value} cannot be imported: {describe_error(error, named=True)}") from error
     stated = _metric_cards(point, found) if kind == "metrics" else [getattr(found, "card", None)]
     known = [card for card in stated if card is not None]
-    own = [card for card in known if isinstance(card, _CLASSES[kind]) and card.id == point.name]
+    own = [card for card in known if isinstance(card, _CARD_CLASSES[kind]) and card.id == point.name]
     if known and not own:
         names = ", ".join(str(getattr(card, "id", card)) for card in known)
-        raise Precondition(f"expected {point.value} to say a {_CLASSES[kind].__name__} of {point.name}, found {names}")
-    return replace(own[0], target=point.value) if own else _minimal(kind, point, found)
+        raise Precondition(
+            f"expected {point.value} to provide a {_CARD_CLASSES[kind].__name__} of {point.name}, found {names}"
+        )
+    return replace(own[0], target=point.value) if own else _minimal_card(kind, point, found)
 
 
 def _metric_cards(point: EntryPoint, found: object) -> list[object]:
@@ -105,8 +111,8 @@ def _metric_cards(point: EntryPoint, found: object) -> list[object]:
     if cards is None:
         return []
     try:
-        said: Iterable[object] = cards()
-        return list(said)
+        stated: Iterable[object] = cards()
+        return list(stated)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -115,8 +121,8 @@ def _metric_cards(point: EntryPoint, found: object) -> list[object]:
         ) from error
 
 
-def _minimal(kind: str, point: EntryPoint, found: object) -> Card:
+def _minimal_card(kind: str, point: EntryPoint, found: object) -> Card:
     lines = (getattr(found, "__doc__", None) or "").strip().splitlines()
     summary = lines[0] if lines else f"plugin {point.value}"
-    card = _CLASSES[kind](id=point.name, target=point.value, summary=summary)
+    card = _CARD_CLASSES[kind](id=point.name, target=point.value, summary=summary)
     return replace(card, unit="") if isinstance(card, MetricCard) else card

@@ -1,4 +1,4 @@
-"""The nouns that every part shares: what is asked, what is answered, and how an answer is scored.
+"""Shared types: audio, prompts, queries, items, estimates, scores and the protocols of separators.
 
 Importing this module does not import torch; tensors appear in annotations only.
 """
@@ -38,7 +38,7 @@ Span = tuple[str, float, float]
 
 
 class Status(StrEnum):
-    """What a score is worth. Only ``scored`` statuses carry a value."""
+    """Status of a score or an estimate. The value of a score is None unless it is defined."""
 
     OK = "ok"
     SILENT_REFERENCE = "silent_reference"
@@ -92,7 +92,7 @@ class Audio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What to extract. Raises UsageError (a ValueError) when it says nothing or a span is impossible."""
+    """What to extract. Raises UsageError (a ValueError) if it is empty or a span is invalid."""
 
     text: str | None = None
     spans: tuple[Span, ...] = ()
@@ -101,7 +101,7 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if self.text is not None and not self.text.strip():
-            raise UsageError("expected a prompt that says something, found an empty text")
+            raise UsageError("expected a text prompt that is not empty, found only white space")
         if not (self.text or self.spans or self.video):
             raise UsageError("expected a prompt with a text, a span or a video, found none of them")
         if self.mask and not self.video:
@@ -113,7 +113,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """All that a separator may see: neither the reference nor the item's name."""
+    """The input of a separator, which includes neither the references nor the item's id."""
 
     mixture: Audio
     prompt: Prompt
@@ -121,17 +121,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One question of a task, with what is needed to mark the answer."""
+    """One query of a task, with the references needed to score its estimate."""
 
     id: str  # never reused within a task version
-    group: str  # the recording it was cut from: the unit that statistics resample
+    group: str  # the recording it was cut from: the resampling unit of the statistics
     query: Query
     reference: Audio | None = None  # None: no clean recording exists; silent: the prompted sound is absent
-    residual_reference: Audio | None = None  # everything else in the mixture
-    residual_sources: tuple[Audio, ...] = ()  # its sources one by one, where all of them are known
-    remarks: tuple[str, ...] = ()  # what had to be changed in the data; goes into the journal
+    residual_reference: Audio | None = None  # all other sources of the mixture
+    residual_sources: tuple[Audio, ...] = ()  # the residual's single sources, if all are known
+    remarks: tuple[str, ...] = ()  # changes made to the data; written to the journal
     others: Mapping[str, Audio] = field(default_factory=dict)
-    """References of the task's other items of the same mixture, by their ids, where the separator wants them."""
+    """References of the task's other items of the same mixture by id, for separators with ``wants_others``."""
 
     def _repr_html_(self) -> str:
         return item_html(self)
@@ -139,67 +139,67 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separation:
-    """An answer, at the rate and length of the mixture."""
+    """An estimate: target and residual, at the rate and length of the mixture."""
 
     target: Audio
     residual: Audio
     seconds: float = 0.0  # wall clock
-    picked_by: str | None = None  # the reranker that chose it among candidates
-    moved_ms: float = 0.0  # by which ``--align lag`` moved it forward; not a separator's to say
-    outputs: Mapping[str, int] = field(default_factory=dict)  # of outputs without an order, which one each item has got
+    picked_by: str | None = None  # the picker that selected it among candidates
+    moved_ms: float = 0.0  # by which ``--align lag`` advanced it; not set by separators
+    outputs: Mapping[str, int] = field(default_factory=dict)  # of unordered outputs: item -> number of its output
 
 
 @runtime_checkable
 class Separator(Protocol):
-    """Anything that answers queries. Raise per query only what the harness should record as that item's error.
+    """A model that separates queries. An exception is recorded as the error of the item that caused it.
 
-    Optional attributes: ``batch_size``, queries at once; ``deterministic = True`` where the seed changes nothing, so
-    that candidates would all be the same; ``revision``, ``weights_sha256`` and ``settings``, which identify answers. On
-    its class: ``rate``, ``channels``, ``delay`` and ``chunk_seconds``, what its model expects (`Adapted`).
+    Optional attributes: ``batch_size``, number of queries per call; ``deterministic = True`` if the seed has no effect,
+    so that all candidates would be equal; ``revision``, ``weights_sha256`` and ``settings``, which identify estimates.
+    On its class: ``rate``, ``channels``, ``delay`` and ``chunk_seconds``, the input that its model expects (`Adapted`).
     """
 
     name: str  # "sam-audio-base@1a2b3c4": the weights' revision is part of the name
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
-        """Answers in the order of the queries; one seed a query, so that an answer does not depend on its batch."""
+        """Returns one estimate per query, in order; each has its own seed, so that batching does not change it."""
         ...
 
 
 @runtime_checkable
 class CandidateSeparator(Separator, Protocol):
-    """A separator that makes several answers to a query at once, and computes only once what they share."""
+    """A separator that computes several candidates per query in one call, and shared parts only once."""
 
     def separate_candidates(self, queries: Sequence[Query], seeds: Sequence[Sequence[int]]) -> list[list[Separation]]:
-        """For each query one answer a seed, in their order; the first is what `separate` gives with the first seed."""
+        """Returns one estimate per seed for each query; the first equals that of `separate` with the first seed."""
         ...
 
 
 @runtime_checkable
 class OracleSeparator(Protocol):
-    """The declared exception: an upper bound that is shown the references. Marked ``oracle`` in every table.
+    """An upper bound that is given the references. Marked ``oracle`` in every table.
 
-    With ``wants_others = True`` its items come with `Item.others`, whichever of them are asked for.
+    With ``wants_others = True``, its items have `Item.others`, even for items that are not evaluated.
     """
 
     name: str
 
     def separate_oracle(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Separation]:
-        """Answers with knowledge of ``item.reference`` and ``item.residual_reference``."""
+        """Returns estimates, with access to ``item.reference`` and ``item.residual_reference``."""
         ...
 
 
 @runtime_checkable
 class NamedSeparator(Protocol):
-    """Answers that exist already, a folder of files say: looked up by the item's id, never by order."""
+    """Existing estimates, such as a folder of files, which are looked up by item id."""
 
     name: str
 
     def separate_named(self, ids: Sequence[str], queries: Sequence[Query]) -> list[Separation]:
-        """The stored answers to the items ``ids``; the queries tell the rate and length that are expected."""
+        """Returns the stored estimates of the items ``ids``; the queries define the expected rate and length."""
         ...
 
     def fingerprint(self, identifier: str) -> str:
-        """Digest of the stored answer to one item, so that a changed file is noticed."""
+        """Returns the digest of the stored estimate of one item, so that a changed file is noticed."""
         ...
 
 
@@ -207,7 +207,7 @@ AnySeparator = Separator | OracleSeparator | NamedSeparator
 
 
 class Score(NamedTuple):
-    """One value and what it is worth; ``value`` is None where it is undefined."""
+    """The value of a score and its status; ``value`` is None if it is undefined."""
 
     value: float | None
     status: Status

@@ -1,17 +1,17 @@
-"""Frames and masks of videos: the only place that opens either.
+"""Reading of video frames and masks.
 
-Frames are read as a stream, so that a video takes no more memory than the frames that are asked for.
+Frames are streamed, so that a video needs no more memory than the requested frames.
 
-Time 0 is the presentation time of a file's first frame, or that of its sound where this starts earlier, as it is for
-`audio`. Frames without time stamps are taken to be evenly spaced. A time is answered by the frame whose presentation
-time is nearest, ties by the earlier.
+Time 0 is the presentation time of a file's first frame, or that of its sound if this starts earlier, as in `audio`.
+Frames without time stamps are assumed to be evenly spaced. For a requested time, the frame with the nearest
+presentation time is returned; of two equally near frames, the earlier.
 
-A mask with as many frames as its video is matched by number. One with another number is matched by relative time: of M
-masks, number j is what holds at j/M of the duration, and the nearest holds for a frame, ties by the earlier. A mask of
-another height or width is resized to the frame, nearest neighbour at pixel centres. What the released code does in
-these two cases is not known.
+A mask sequence with as many frames as its video is matched by index. Otherwise it is matched by relative time: of M
+masks, mask j belongs to j/M of the duration, and each frame gets the nearest mask, the earlier of two equally near. A
+mask of another height or width is resized to the frame, by nearest neighbour at pixel centres. How the released code
+handles these two cases is not known.
 
-Letters: N frames of the file, T frames asked for, M masks, H height, W width.
+Shapes: N frames of the file, T requested frames, M masks, H height, W width.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from sam_audio_bench.decoding.formats import (
 from sam_audio_bench.errors import MediaError, UsageError
 
 __all__ = [
-    "KEPT",
+    "KEEP_CHOICES",
     "MASK_KEY",
     "Frame",
     "Frames",
@@ -52,15 +52,15 @@ __all__ = [
     "mask_frames",
     "masked_clip",
     "masked_frames",
-    "matching_mask",
-    "opened_video",
+    "matching_mask_index",
+    "open_video",
     "read_frames",
     "read_mask",
     "stream_frames",
 ]
 
-KEPT = ("object", "background")
-"""What masking leaves visible."""
+KEEP_CHOICES = ("object", "background")
+"""Regions that masking can keep visible."""
 
 MASK_KEY = "video_masklet"
 """Name of the array in a mask's npz file."""
@@ -68,8 +68,8 @@ MASK_KEY = "video_masklet"
 _LARGEST_MASK = 2**32  # bytes; ten seconds of 4K at 50 frames a second
 _LARGEST_FRAME = 2**26  # pixels, twice those of 8K: a damaged header claims any size
 _READABLE = "a video that can be decoded"
-_TIE = 1e-9  # seconds below which two distances are equal: finer than any time base
-_RATE = 25.0  # frames a second of a stream that knows neither times nor rate
+_TIE = 1e-9  # seconds; smaller differences are ties: finer than any time base
+_RATE = 25.0  # frames per second of a stream with neither time stamps nor rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,78 +90,82 @@ class Frames:
 
 
 def stream_frames(path: str | Path, times: Sequence[float] | None = None) -> Iterator[Frame]:
-    """Frames in order of presentation, decoded as they are taken.
+    """Yields frames in order of presentation, decoded on demand.
 
     Args:
-        path: a file with a video stream; the one that is marked default counts, or the first, cover pictures do not.
-        times: ascending, in seconds; the nearest frame is yielded for each, the same object where one answers several.
-            Times outside the video get its first or last frame. None: every frame.
+        path: a file with a video stream; the default stream is used, or else the first, but no cover picture.
+        times: ascending, in seconds; the nearest frame is yielded for each, as the same object if repeated. Times
+            outside the video get its first or last frame. None: every frame.
 
     Raises:
         MediaError: the file is absent (status ``missing_media``), damaged, or has no video stream or no frame.
         UsageError: times that are not ascending or not finite.
     """
-    wanted = None if times is None else np.asarray(times, np.float64)
-    if wanted is not None and (not np.isfinite(wanted).all() or (np.diff(wanted) < 0).any()):
+    requested = None if times is None else np.asarray(times, np.float64)
+    if requested is not None and (not np.isfinite(requested).all() or (np.diff(requested) < 0).any()):
         raise UsageError(f"expected ascending times in seconds, found {list(times or ())[:8]}")
-    with media_errors(Path(path), _READABLE):  # of converting a frame too
-        decoded = _decode(Path(path))
-        yield from (frame.shown() for frame in decoded) if wanted is None else _nearest(decoded, wanted)
+    with media_errors(Path(path), _READABLE):  # errors of converting a frame too
+        decoded = _decode_frames(Path(path))
+        yield from (
+            (frame.converted() for frame in decoded) if requested is None else _nearest_frames(decoded, requested)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    frame: Any  # PyAV's
+    frame: Any  # PyAV's frame
     time: float
     index: int
-    size: tuple[int, int]  # height and width of the first frame, which those of a stream that changes its own get too
+    size: tuple[int, int]  # height and width of the first frame, to which all later ones are scaled
 
-    def shown(self) -> Frame:
+    def converted(self) -> Frame:
         height, width = self.size
         pixels = self.frame.to_ndarray(format="rgb24", width=width, height=height)
         return Frame(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), self.time, self.index)
 
 
-def _nearest(decoded: Iterator[_Decoded], wanted: NDArray[np.float64]) -> Iterator[Frame]:
-    """One frame a time; only frames that are wanted are converted."""
+def _nearest_frames(decoded: Iterator[_Decoded], times: NDArray[np.float64]) -> Iterator[Frame]:
+    """Yields the nearest frame per time; other frames are not converted."""
     before = next(decoded)
-    answered = 0
+    done = 0
     for after in decoded:
-        last = answered
-        while last < len(wanted) and wanted[last] - before.time <= after.time - wanted[last] + _TIE:
+        last = done
+        while last < len(times) and times[last] - before.time <= after.time - times[last] + _TIE:
             last += 1
-        if last > answered:
-            yield from repeat(before.shown(), last - answered)
-        before, answered = after, last
-        if answered == len(wanted):
+        if last > done:
+            yield from repeat(before.converted(), last - done)
+        before, done = after, last
+        if done == len(times):
             return
-    yield from repeat(before.shown(), len(wanted) - answered)
+    yield from repeat(before.converted(), len(times) - done)
 
 
-def _decode(path: Path) -> Iterator[_Decoded]:
-    """Every frame, at least one."""
+def _decode_frames(path: Path) -> Iterator[_Decoded]:
+    """Yields every frame; raises MediaError if there is none."""
     index, time, size = 0, 0.0, (0, 0)
-    with opened_video(path) as (container, stream):
-        stream.thread_type = "SLICE"  # threads of whole frames read ahead: how far, and into what damage, cores decide
+    with open_video(path) as (container, stream):
+        stream.thread_type = (
+            "SLICE"  # frame threads would read ahead, into damage too, depending on the number of cores
+        )
         rate, begin = float(stream.average_rate or _RATE), clock_start(container)
-        for packet in container.demux():  # of all streams, for a file may break off in the sound
+        for packet in container.demux():  # of all streams, since a file may be truncated in its sound
             check_packet(path, packet)
             for frame in packet.decode() if packet.stream == stream else ():
                 if index == 0:
                     size = (frame.height, frame.width)
                     begin = (frame.pts or 0) * stream.time_base if begin is None else begin
                 stamp = index / rate if frame.pts is None else float(frame.pts * stream.time_base - begin)
-                time = max(time, stamp)  # AVI's stamps, made up from the order of storage, go back and forth
+                time = max(time, stamp)  # AVI's stamps, derived from storage order, are not monotonic
                 yield _Decoded(frame, time, index, size)
                 index += 1
     if index == 0:
-        raise _without_frames(path)
+        raise _no_frames_error(path)
     check_whole(path)
 
 
 @contextmanager
-def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    """PyAV's container and its video stream; its errors become MediaError."""
+def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Opens a file with PyAV and yields the container and its video stream; raises MediaError."""
     if not path.is_file():
         raise MediaError(f"expected a video at {path}, found none", status="missing_media")
     try:
@@ -179,27 +183,27 @@ def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def check_packet(path: Path, packet: Any) -> None:
-    """Raises MediaError for a packet that is not whole."""
+    """Raises MediaError for a corrupt packet."""
     if packet.is_corrupt:
         raise broken_off(path)
 
 
-def _without_frames(path: Path) -> MediaError:
+def _no_frames_error(path: Path) -> MediaError:
     return MediaError(f"expected frames in the video {path}, found none")
 
 
 def frame_times(path: str | Path) -> NDArray[np.float64]:
-    """Presentation times ``[N]`` of all frames, in seconds since the file's time 0; nothing is decoded.
+    """Returns the presentation times ``[N]`` of all frames in seconds since the file's time 0, without decoding.
 
     Raises:
-        MediaError: as `stream_frames`, as far as it shows without decoding.
+        MediaError: as in `stream_frames`, if detectable without decoding.
     """
     path = Path(path)
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
         unit, rate, begin = stream.time_base, float(stream.average_rate or _RATE), clock_start(container)
     if not stamps:
-        raise _without_frames(path)
+        raise _no_frames_error(path)
     if any(stamp is None for stamp in stamps):
         return np.arange(len(stamps)) / rate
     check_whole(path)
@@ -209,7 +213,7 @@ def frame_times(path: str | Path) -> NDArray[np.float64]:
 
 
 def read_frames(path: str | Path, times: Sequence[float] | None = None) -> Frames:
-    """Frames in memory; arguments and errors as in `stream_frames`."""
+    """Reads frames into memory; arguments and errors as in `stream_frames`."""
     found = list(stream_frames(path, times))
     if not found:
         raise UsageError("expected at least one time, found none")
@@ -217,13 +221,13 @@ def read_frames(path: str | Path, times: Sequence[float] | None = None) -> Frame
 
 
 def read_mask(path: str | Path) -> Tensor:
-    """The mask in an npz file, bool ``[M, H, W]``: true where the array ``video_masklet`` is not zero.
+    """Reads the masks of an npz file, bool ``[M, H, W]``: true where the array ``video_masklet`` is not zero.
 
-    The array's header is read first, so that neither a pickle nor an absurd size is ever loaded.
+    The array's header is checked first, so that neither pickles nor oversized arrays are ever loaded.
 
     Raises:
-        MediaError: the file is absent (status ``missing_media``), damaged, no npz, without that array, or the array is
-            empty, not of three dimensions, not of numbers or larger than 4 GiB.
+        MediaError: the file is absent (status ``missing_media``), damaged, not an npz file, or without that array; or
+            the array is empty, not three-dimensional, not numeric or larger than 4 GiB.
     """
     path = Path(path)
     if not path.is_file():
@@ -233,12 +237,12 @@ def read_mask(path: str | Path) -> Tensor:
             if f"{MASK_KEY}.npy" not in archive.namelist():
                 raise MediaError(f"expected an array {MASK_KEY} in {path}, found {archive.namelist()[:8]}")
             with archive.open(f"{MASK_KEY}.npy") as file:
-                _check_header(path, *_header(file))
+                _check_header(path, *_read_array_header(file))
         with np.load(path, allow_pickle=False) as arrays:
             return torch.from_numpy(arrays[MASK_KEY].astype(bool, copy=False))
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(file)
@@ -255,21 +259,21 @@ def _check_header(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> No
 
 
 def mask_frames(pixels: Tensor, mask: Tensor, *, keep: str = "object") -> Tensor:
-    """Blackens what a mask shuts out.
+    """Sets all pixels outside the kept region to black.
 
     Args:
         pixels: ``[..., 3, H, W]``.
-        mask: bool ``[..., h, w]`` with the same leading axes, true on the object; resized where it has another size.
-        keep: "object" blackens all but the object, as the paper's evaluation does; "background" the object.
+        mask: bool ``[..., h, w]`` with the same leading axes, true on the object; resized if its size differs.
+        keep: "object", as in the paper's evaluation, or "background".
 
     Returns:
-        ``[..., 3, H, W]``, of the type of ``pixels``.
+        ``[..., 3, H, W]`` of the dtype of ``pixels``.
 
     Raises:
         UsageError: another ``keep``, or leading axes that differ.
     """
-    if keep not in KEPT:
-        raise UsageError(f"expected keep to be one of {', '.join(KEPT)}, found {keep!r}")
+    if keep not in KEEP_CHOICES:
+        raise UsageError(f"expected keep to be one of {', '.join(KEEP_CHOICES)}, found {keep!r}")
     if mask.shape[:-2] != pixels.shape[:-3]:
         raise UsageError(f"expected a mask for each frame, found {tuple(mask.shape)} for {tuple(pixels.shape)}")
     size = pixels.shape[-2:]
@@ -280,17 +284,17 @@ def mask_frames(pixels: Tensor, mask: Tensor, *, keep: str = "object") -> Tensor
     return pixels.masked_fill(hidden.unsqueeze(-3), 0)
 
 
-def matching_mask(index: int, time: float, *, masks: int, clock: NDArray[np.float64]) -> int:
-    """Which of ``masks`` masks belongs to a frame.
+def matching_mask_index(index: int, time: float, *, masks: int, clock: NDArray[np.float64]) -> int:
+    """Returns the index of the mask that belongs to a frame.
 
     Args:
         index: of the frame.
         time: of the frame, in seconds.
-        masks: how many there are.
-        clock: the times of all frames, see `frame_times`.
+        masks: number of masks.
+        clock: times of all frames, see `frame_times`.
 
     >>> clock = np.arange(4) / 10
-    >>> [matching_mask(i, clock[i], masks=2, clock=clock) for i in range(4)]
+    >>> [matching_mask_index(i, clock[i], masks=2, clock=clock) for i in range(4)]
     [0, 0, 1, 1]
     """
     frames, first = len(clock), float(clock[0])
@@ -303,16 +307,16 @@ def matching_mask(index: int, time: float, *, masks: int, clock: NDArray[np.floa
 def masked_frames(
     video: str | Path, mask: str | Path | None, times: Sequence[float] | None = None, *, keep: str = "object"
 ) -> Iterator[Tensor]:
-    """Frames uint8 ``[3, H, W]`` with everything outside the mask black, decoded as they are taken.
+    """Yields frames uint8 ``[3, H, W]`` that are black outside the kept region, decoded on demand.
 
     Args:
         video: see `stream_frames`.
-        mask: see `read_mask`; None: the video is masked already.
+        mask: see `read_mask`; None: the video is already masked.
         times: see `stream_frames`.
         keep: see `mask_frames`.
 
     Raises:
-        MediaError, UsageError: as the functions that are named above.
+        MediaError, UsageError: as the functions named above.
     """
     if mask is None:
         yield from (frame.pixels for frame in stream_frames(video, times))
@@ -322,7 +326,7 @@ def masked_frames(
     last, shown = -1, torch.empty(0)
     for frame in stream_frames(video, times):
         if frame.index != last:
-            number = matching_mask(frame.index, frame.time, masks=len(masks), clock=clock)
+            number = matching_mask_index(frame.index, frame.time, masks=len(masks), clock=clock)
             last, shown = frame.index, mask_frames(frame.pixels, masks[number], keep=keep)
         yield shown
 
@@ -330,20 +334,20 @@ def masked_frames(
 def masked_clip(
     video_path: str | Path, mask_path: str | Path | None, *, frames: int, hop: int, rate: int, keep: str = "object"
 ) -> Tensor:
-    """What SAM Audio sees of a video: uint8 ``[frames, 3, H, W]``, frame i as it is at ``i * hop / rate`` seconds.
+    """Returns SAM Audio's video input: uint8 ``[frames, 3, H, W]``, frame i at ``i * hop / rate`` seconds.
 
-    A video that ends earlier stays on its last frame.
+    If the video ends earlier, its last frame is repeated.
 
     Args:
         video_path: see `stream_frames`.
-        mask_path: see `read_mask`; None: the video is masked already.
-        frames: latent frames of the audio.
-        hop: samples a latent frame.
-        rate: of the audio in Hz.
+        mask_path: see `read_mask`; None: the video is already masked.
+        frames: number of latent frames of the audio.
+        hop: samples per latent frame.
+        rate: of the audio, in Hz.
         keep: see `mask_frames`.
 
     Raises:
-        MediaError: a video or mask that is absent (status ``missing_media``) or cannot be read.
+        MediaError: the video or mask is absent (status ``missing_media``) or cannot be read.
         UsageError: fewer than one frame, or another ``keep``.
     """
     if frames < 1:

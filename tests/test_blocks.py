@@ -14,7 +14,7 @@ from media_files import noise, write_sound
 from torch import Tensor
 
 from sam_audio_bench import audio, blocks
-from sam_audio_bench.blocks import Growing, all_finite, any_sound, blockwise, parts, stacked
+from sam_audio_bench.blocks import BlockAccumulator, all_finite, apply_blockwise, has_sound, iter_blocks, stack_signals
 from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.errors import BadSeparation, MediaError
 from sam_audio_bench.registry import build
@@ -38,21 +38,21 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is longer than 8192 values is long, and 2000 of them are handled at once."""
     monkeypatch.setattr(blocks, "LONG", 1 << 13)
     monkeypatch.setattr(blocks, "_BLOCK", 2000)
-    monkeypatch.setattr(blocks, "_KEPT", 10_000)
+    monkeypatch.setattr(blocks, "_MOST_ACCESSED", 10_000)
 
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_blocks_become_one_array_in_a_file(channels: int) -> None:
     whole = sounding(2, channels).numpy()
-    growing = Growing(channels)
+    growing = BlockAccumulator(channels)
     for start in range(0, whole.shape[1], 701):
         growing.append(whole[:, start : start + 701])
-    found = growing.finished()
+    found = growing.to_array()
     assert len(blocks._mapped) == 1  # it lies in a file
     np.testing.assert_array_equal(found, whole)
     found[:, 5] = 7.0  # and can be changed like any other
-    blocks.touched(1 << 30)  # its memory is given back: nothing is lost
+    blocks.count_accessed(1 << 30)  # its memory is given back: nothing is lost
     np.testing.assert_array_equal(found[:, 5], 7.0)
     np.testing.assert_array_equal(found[:, 6:], whole[:, 6:])
     del found
@@ -60,22 +60,22 @@ def test_blocks_become_one_array_in_a_file(channels: int) -> None:
 
 
 def test_few_blocks_stay_in_memory() -> None:
-    growing = Growing(2)
+    growing = BlockAccumulator(2)
     growing.append(np.ones((2, 3), np.float32))
     growing.append(np.zeros((2, 1), np.float32))
-    assert growing.finished().tolist() == [[1, 1, 1, 0], [1, 1, 1, 0]]
-    assert Growing(2).finished().shape == (2, 0)
+    assert growing.to_array().tolist() == [[1, 1, 1, 0], [1, 1, 1, 0]]
+    assert BlockAccumulator(2).to_array().shape == (2, 0)
     assert not blocks._mapped
 
 
 @pytest.mark.usefixtures("short")
 def test_what_goes_sample_by_sample_is_the_same_in_parts() -> None:
     one, other = sounding(1), sounding(1, seed=1)
-    assert torch.equal(blockwise(torch.sub, one, other), one - other)
-    assert torch.equal(stacked([one, other]), torch.stack([one, other]))
-    assert stacked([one])[0] is not None
-    assert stacked([one]).data_ptr() == one.data_ptr()  # one alone is not copied
-    assert torch.equal(torch.cat([part for (part,) in parts(one)], dim=1), one)
+    assert torch.equal(apply_blockwise(torch.sub, one, other), one - other)
+    assert torch.equal(stack_signals([one, other]), torch.stack([one, other]))
+    assert stack_signals([one])[0] is not None
+    assert stack_signals([one]).data_ptr() == one.data_ptr()  # one alone is not copied
+    assert torch.equal(torch.cat([part for (part,) in iter_blocks(one)], dim=1), one)
 
 
 @pytest.mark.usefixtures("short")
@@ -83,11 +83,11 @@ def test_what_goes_sample_by_sample_is_the_same_in_parts() -> None:
 def test_one_bad_sample_is_found_anywhere(place: int) -> None:
     samples = torch.zeros(2, RATE)
     assert all_finite(samples)
-    assert not any_sound(samples)
+    assert not has_sound(samples)
     samples[1, place] = torch.nan
     assert not all_finite(samples)
     samples[1, place] = 1e-30
-    assert any_sound(samples)
+    assert has_sound(samples)
 
 
 @pytest.mark.usefixtures("short")
@@ -95,7 +95,7 @@ def test_no_room_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(MediaError, match=r"expected room in .*gone for a sound of .* set TMPDIR to a folder that has"):
-        blockwise(torch.neg, sounding(1))
+        apply_blockwise(torch.neg, sounding(1))
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.m4a"])
@@ -128,7 +128,7 @@ def test_sound_is_written_converted_and_mixed_down_alike(
         audio.write_wav(tmp_path / f"{name}.wave", sound)
         coded = stored.read_bytes() if stored.suffix == ".flac" else b""
         files = [coded, _read(stored), _read(tmp_path / f"{name}.wave")]
-        forms = [audio.as_stored(sound), audio.to_mono(sound), audio.resample(sound, 44_100)]
+        forms = [audio.round_trip(sound), audio.to_mono(sound), audio.resample(sound, 44_100)]
         return [stored.suffix, *files, *(form.samples.tolist() for form in forms)]
 
     whole = made("whole")
@@ -138,9 +138,9 @@ def test_sound_is_written_converted_and_mixed_down_alike(
 
 @pytest.mark.usefixtures("short")
 def test_what_is_on_the_grid_is_copied_only_where_that_is_needed() -> None:
-    stored = audio.as_stored(Audio(sounding(2), RATE))
-    assert audio.as_stored(stored, copy=False) is stored
-    assert audio.as_stored(stored).samples.data_ptr() != stored.samples.data_ptr()
+    stored = audio.round_trip(Audio(sounding(2), RATE))
+    assert audio.round_trip(stored, copy=False) is stored
+    assert audio.round_trip(stored).samples.data_ptr() != stored.samples.data_ptr()
 
 
 @pytest.mark.usefixtures("short")
@@ -164,8 +164,8 @@ def test_a_long_answer_is_aligned(align: str, length: int) -> None:
 
 @pytest.mark.usefixtures("short")
 def test_the_residual_of_a_stored_answer(tmp_path: Path) -> None:
-    mixture = audio.as_stored(Audio(sounding(1), RATE))
-    answer = audio.as_stored(Audio(0.5 * mixture.samples, RATE))
+    mixture = audio.round_trip(Audio(sounding(1), RATE))
+    answer = audio.round_trip(Audio(0.5 * mixture.samples, RATE))
     audio.write(tmp_path / "a", answer)
     query = Query(mixture=mixture, prompt=Prompt(text="dog"))
     (found,) = FolderSeparator(tmp_path).separate_named(["a"], [query])
@@ -246,20 +246,20 @@ from sam_audio_bench import audio, blocks
 from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.run.scoring import score_estimate
 from sam_audio_bench.types import Item, Prompt, Query, Separation
-from sam_audio_bench.audio import as_stored
+from sam_audio_bench.audio import round_trip
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 def score(name):
     sound = audio.read(name)
-    assert as_stored(sound, copy=False) is sound
+    assert round_trip(sound, copy=False) is sound
     item = Item(id="a", group="a", query=Query(mixture=sound, prompt=Prompt(text="dog")), reference=sound)
     answer = Separation(target=sound, residual=sound)
     for one in build_metrics(["si_sdr", "si_sdr_i", "snr_i", "leak_db", "bss_images_sdr"]):
         score_estimate(one.metric, item, answer)
 
-blocks.LONG, blocks._KEPT = 1 << 20, 1 << 22
+blocks.LONG, blocks._MOST_ACCESSED = 1 << 20, 1 << 22
 score(sys.argv[1])
 base = peak()
 score(sys.argv[2])

@@ -89,7 +89,7 @@ def test_before_the_sound_there_is_silence_and_before_the_pictures_the_first_one
 
 def test_masks_are_matched_from_the_first_frame_on() -> None:
     clock = 1.0 + np.arange(4) / 10
-    assert [video.matching_mask(i, clock[i], masks=2, clock=clock) for i in range(4)] == [0, 0, 1, 1]
+    assert [video.matching_mask_index(i, clock[i], masks=2, clock=clock) for i in range(4)] == [0, 0, 1, 1]
 
 
 def moved(number: int, pts: int) -> int | None:
@@ -120,7 +120,7 @@ def jittered(number: int, pts: int) -> int | None:
 )
 def test_a_part_is_what_the_whole_has_there(suffix: str, stamp, seconds: float, said: str | None, tmp_path: Path):
     path = write_sound(tmp_path / f"a.{suffix}", noise(2.0), stamp=stamp)
-    whole, remarks = audio.read_remarked(path)
+    whole, remarks = audio.read_with_remarks(path)
     assert whole.seconds == pytest.approx(seconds, abs=0.02)
     assert [said in remark for remark in remarks] == ([] if said is None else [True])
     for start in (0.3, 0.95, 1.1, 1.3):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam_audio_bench.devices import deterministic_fp32, find_device, lacking, usable_device
+from sam_audio_bench.devices import deterministic_fp32, device_unavailable_reason, find_device, require_device
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge import load
 from sam_audio_bench.nn import SAMAudio
@@ -23,10 +23,13 @@ def test_names() -> None:
 
 def test_a_gpu_too_many_is_lacking() -> None:
     count = torch.cuda.device_count()
-    assert lacking(torch.device("cpu")) is None
-    assert lacking(torch.device("cuda", count)) == f"expected a CUDA device for cuda:{count}, found {count or 'none'}"
+    assert device_unavailable_reason(torch.device("cpu")) is None
+    assert (
+        device_unavailable_reason(torch.device("cuda", count))
+        == f"expected a CUDA device for cuda:{count}, found {count or 'none'}"
+    )
     with pytest.raises(Precondition, match="use device=cpu"):
-        usable_device(f"cuda:{count}")
+        require_device(f"cuda:{count}")
 
 
 def test_networks_say_so_before_they_look_for_weights(tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sam_audio_bench.code_digests import code_digest, script_digest, value_digest
 from sam_audio_bench.digests import FileDigests, Unidentified, ValueDigester, file_digest, folder_digest
 from sam_audio_bench.files import sha256
-from sam_audio_bench.live import Memory
-from sam_audio_bench.source import code_digest, digest, script_digest
-from sam_audio_bench.written import Source
+from sam_audio_bench.loaded_code import LoadedModule
+from sam_audio_bench.parsed_code import ParsedModule
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
@@ -42,44 +42,44 @@ PLAIN = st.recursive(
 
 @given(PLAIN)
 def test_equal_values_have_equal_digests(value: Any) -> None:
-    assert digest(value) == digest(value)
-    assert digest([value]) != digest(value)
+    assert value_digest(value) == value_digest(value)
+    assert value_digest([value]) != value_digest(value)
 
 
 @given(st.lists(st.integers(), min_size=1), st.data())
 def test_a_changed_entry_shows(values: list[int], data: st.DataObject) -> None:
     where = data.draw(st.integers(0, len(values) - 1))
     changed = [*values[:where], values[where] + 1, *values[where + 1 :]]
-    assert digest(values) != digest(changed)
-    assert digest(np.array(values, dtype=object)) != digest(np.array(changed, dtype=object))
+    assert value_digest(values) != value_digest(changed)
+    assert value_digest(np.array(values, dtype=object)) != value_digest(np.array(changed, dtype=object))
 
 
 def test_arrays_and_tensors_count_by_content() -> None:
     array = np.arange(6.0)
-    assert digest(array) == digest(array.copy())
+    assert value_digest(array) == value_digest(array.copy())
     for other in (array.reshape(2, 3), array.astype(np.float32), array + 1e-16 * (array == 5) + (array == 5) * 1e-9):
-        assert digest(other) != digest(array)
+        assert value_digest(other) != value_digest(array)
     tensor = torch.arange(6.0)
-    assert digest(tensor) == digest(tensor.clone()) == digest(tensor[::1])
-    assert digest(tensor.bfloat16()) != digest(tensor)
-    assert digest(torch.arange(12.0)[::2]) == digest(torch.arange(12.0)[::2].contiguous())
+    assert value_digest(tensor) == value_digest(tensor.clone()) == value_digest(tensor[::1])
+    assert value_digest(tensor.bfloat16()) != value_digest(tensor)
+    assert value_digest(torch.arange(12.0)[::2]) == value_digest(torch.arange(12.0)[::2].contiguous())
 
 
 def test_networks_count_by_their_weights() -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())
-    before = digest(network)
-    assert digest(network) == before
+    before = value_digest(network)
+    assert value_digest(network) == before
     with torch.no_grad():
         network[0].bias[1] += 1e-3
-    assert digest(network) != before
+    assert value_digest(network) != before
 
 
 def test_sets_count_without_their_order() -> None:
     words = [f"word {number}" for number in range(50)]
     backwards = sorted(words, reverse=True)
-    assert digest(set(words)) == digest(set(backwards))
-    assert digest(frozenset({1, 2})) != digest(frozenset({1, 3}))
+    assert value_digest(set(words)) == value_digest(set(backwards))
+    assert value_digest(frozenset({1, 2})) != value_digest(frozenset({1, 3}))
 
 
 def test_values_that_hold_themselves() -> None:
@@ -87,7 +87,7 @@ def test_values_that_hold_themselves() -> None:
     ring.append(ring)
     other: list[Any] = [1]
     other.append(other)
-    assert digest(ring) == digest(other) != digest([1, [1]])
+    assert value_digest(ring) == value_digest(other) != value_digest([1, [1]])
 
 
 @dataclass
@@ -106,11 +106,15 @@ class Plain:
 
 
 def test_objects_count_by_class_and_state() -> None:
-    assert digest(Point(1, 2)) == digest(Point(1, 2)) != digest(Point(1, 3))
-    assert digest(Plain(1)) != digest(Plain(2))
-    assert digest(np.random.default_rng(1)) == digest(np.random.default_rng(1)) != digest(np.random.default_rng(2))
-    assert digest(partial(math.pow, 2)) != digest(partial(math.pow, 3))
-    assert digest(logging.getLogger("a")) != digest(logging.getLogger("b"))
+    assert value_digest(Point(1, 2)) == value_digest(Point(1, 2)) != value_digest(Point(1, 3))
+    assert value_digest(Plain(1)) != value_digest(Plain(2))
+    assert (
+        value_digest(np.random.default_rng(1))
+        == value_digest(np.random.default_rng(1))
+        != value_digest(np.random.default_rng(2))
+    )
+    assert value_digest(partial(math.pow, 2)) != value_digest(partial(math.pow, 3))
+    assert value_digest(logging.getLogger("a")) != value_digest(logging.getLogger("b"))
 
 
 @pytest.mark.parametrize(
@@ -120,14 +124,14 @@ def test_objects_count_by_class_and_state() -> None:
 def test_what_has_no_digest_says_so(make: Callable[[], Any]) -> None:
     value = make()
     with pytest.raises(Unidentified, match="cannot be digested"):
-        digest({"deep": [Plain(value)]})
+        value_digest({"deep": [Plain(value)]})
     if hasattr(value, "close"):
         value.close()
 
 
 def test_an_open_socket_has_no_digest() -> None:
     with socket.socket() as opened, pytest.raises(Unidentified, match="socket"):
-        digest(Plain(opened))
+        value_digest(Plain(opened))
 
 
 def gain_by(factor: float) -> Callable[[float], float]:
@@ -136,15 +140,15 @@ def gain_by(factor: float) -> Callable[[float], float]:
 
 
 def test_closures_defaults_and_instructions_count() -> None:
-    assert digest(gain_by(2.0)) == digest(gain_by(2.0)) != digest(gain_by(3.0))
+    assert value_digest(gain_by(2.0)) == value_digest(gain_by(2.0)) != value_digest(gain_by(3.0))
     weights = np.ones(3)
     held = gain_by(weights)  # type: ignore[arg-type]
-    before = digest(held)
+    before = value_digest(held)
     weights[0] = 2
-    assert digest(held) != before
-    assert digest(lambda x, y=1: x) != digest(lambda x, y=2: x)
-    assert digest(lambda x: x + 1) != digest(lambda x: x + 2)
-    assert digest(lambda x: x in {1, 2}) != digest(lambda x: x in {1, 3})
+    assert value_digest(held) != before
+    assert value_digest(lambda x, y=1: x) != value_digest(lambda x, y=2: x)
+    assert value_digest(lambda x: x + 1) != value_digest(lambda x: x + 2)
+    assert value_digest(lambda x: x in {1, 2}) != value_digest(lambda x: x in {1, 3})
 
 
 def cell(text: str, name: str = "mine", **held: Any) -> Any:
@@ -158,21 +162,25 @@ CELL = "def mine(mixture, rate, prompt):\n    return np.multiply(mixture, GAIN) 
 
 
 def test_cells_count_by_what_they_do() -> None:
-    before = digest(cell(CELL, GAIN=1.0))
-    assert digest(cell("# a comment\n\n" + CELL.replace(":\n", ":\n    '''What it does.'''\n"), GAIN=1.0)) == before
-    assert digest(cell(CELL, GAIN=2.0)) != before
-    assert digest(cell(CELL.replace("0.5", "0.1"), GAIN=1.0)) != before
-    assert digest(cell(CELL.replace("multiply", "add"), GAIN=1.0)) != before
-    assert digest(cell(CELL, GAIN=np.ones(3))) != digest(cell(CELL, GAIN=np.zeros(3)))
+    before = value_digest(cell(CELL, GAIN=1.0))
+    assert (
+        value_digest(cell("# a comment\n\n" + CELL.replace(":\n", ":\n    '''What it does.'''\n"), GAIN=1.0)) == before
+    )
+    assert value_digest(cell(CELL, GAIN=2.0)) != before
+    assert value_digest(cell(CELL.replace("0.5", "0.1"), GAIN=1.0)) != before
+    assert value_digest(cell(CELL.replace("multiply", "add"), GAIN=1.0)) != before
+    assert value_digest(cell(CELL, GAIN=np.ones(3))) != value_digest(cell(CELL, GAIN=np.zeros(3)))
     helper = "def other(x):\n    return x * {}\ndef mine(mixture, rate, prompt):\n    return other(mixture)\n"
-    assert digest(cell(helper.format(1))) != digest(cell(helper.format(2)))
+    assert value_digest(cell(helper.format(1))) != value_digest(cell(helper.format(2)))
     kind = "class mine:\n    gain = {}\n    def separate(self, queries, seeds):\n        return queries\n"
-    assert digest(cell(kind.format(1))) == digest(cell(kind.format(1))) != digest(cell(kind.format(2)))
+    assert (
+        value_digest(cell(kind.format(1))) == value_digest(cell(kind.format(1))) != value_digest(cell(kind.format(2)))
+    )
 
 
 def test_a_global_without_a_digest_is_named() -> None:
     with pytest.raises(Unidentified, match="its global 'GAIN' has no identity"):
-        digest(cell(CELL, GAIN=threading.Lock()))
+        value_digest(cell(CELL, GAIN=threading.Lock()))
 
 
 @pytest.fixture
@@ -207,13 +215,13 @@ NET = "FACTOR = 2\n\ndef gain(x):\n    return x * FACTOR\n"
 
 
 def test_modules_that_are_imported_count_and_comments_do_not(module: Callable[..., Any]) -> None:
-    before = digest(module("mine", mine=MINE, net=NET).f)
+    before = value_digest(module("mine", mine=MINE, net=NET).f)
     commented = MINE.replace("import net", "# why\nimport net").replace("Doc", "Docstring")
-    assert digest(module("mine", mine=commented).f) == before
-    assert digest(module("mine", net=NET.replace("FACTOR = 2", "FACTOR = 3")).f) != before
-    assert digest(module("mine", net=NET).f) == before
-    assert digest(module("mine", stranger="x = 1\n").f) == before
-    assert digest(module("mine", mine=MINE.replace("net.gain(x)", "net.gain(x) + 1")).f) != before
+    assert value_digest(module("mine", mine=commented).f) == before
+    assert value_digest(module("mine", net=NET.replace("FACTOR = 2", "FACTOR = 3")).f) != before
+    assert value_digest(module("mine", net=NET).f) == before
+    assert value_digest(module("mine", stranger="x = 1\n").f) == before
+    assert value_digest(module("mine", mine=MINE.replace("net.gain(x)", "net.gain(x) + 1")).f) != before
 
 
 @pytest.mark.parametrize(
@@ -223,30 +231,30 @@ def test_modules_that_are_imported_count_and_comments_do_not(module: Callable[..
 )  # fmt: skip
 def test_imports_inside_functions_count(module: Callable[..., Any], line: str) -> None:
     text = f"def f(x):\n    {line}\n    return gain(x)\n"
-    before = digest(module("mine", mine=text, net=NET).f)
-    assert digest(module("mine", net=NET.replace("x * FACTOR", "x / FACTOR")).f) != before
+    before = value_digest(module("mine", mine=text, net=NET).f)
+    assert value_digest(module("mine", net=NET.replace("x * FACTOR", "x / FACTOR")).f) != before
 
 
 def test_packages_and_relative_imports(module: Callable[..., Any]) -> None:
     model = "from . import net\n\ndef f(x):\n    return net.gain(x)\n"
     texts = {"kit/__init__": "from .model import f\n", "kit/model": model, "kit/net": NET}
-    before = digest(module("kit", **texts).f)
-    assert digest(module("kit").f) == before
-    assert digest(module("kit", **{"kit/net": NET.replace("2", "4")}).f) != before
+    before = value_digest(module("kit", **texts).f)
+    assert value_digest(module("kit").f) == before
+    assert value_digest(module("kit", **{"kit/net": NET.replace("2", "4")}).f) != before
 
 
 def test_what_was_changed_in_memory_counts(module: Callable[..., Any]) -> None:
     """A file that was edited after its import, a constant that was set by hand."""
     mine = module("mine", mine=MINE, net=NET)
-    before = digest(mine.f)
+    before = value_digest(mine.f)
     mine.net.FACTOR = 5
-    by_hand = digest(mine.f)
+    by_hand = value_digest(mine.f)
     assert by_hand != before
     mine.net.FACTOR = 2
-    assert digest(mine.f) == before
+    assert value_digest(mine.f) == before
     module("mine", again=False, net=NET.replace("x * FACTOR", "x / FACTOR"))
-    edited = digest(mine.f)  # the old function runs, the new file is there: neither the one nor the other
-    fresh = digest(module("mine", net=NET.replace("x * FACTOR", "x / FACTOR")).f)
+    edited = value_digest(mine.f)  # the old function runs, the new file is there: neither the one nor the other
+    fresh = value_digest(module("mine", net=NET.replace("x * FACTOR", "x / FACTOR")).f)
     assert len({before, edited, fresh}) == 3
 
 
@@ -264,9 +272,9 @@ def test_scripts_count_with_the_modules_beside_them(tmp_path: Path) -> None:
 
 def test_digests_are_the_same_in_another_process() -> None:
     program = (
-        "import numpy as np; from sam_audio_bench.source import digest\n"
+        "import numpy as np; from sam_audio_bench.code_digests import value_digest\n"
         "f = lambda x: x in {'a', 'b'} and np.sin(x)\n"
-        "print(digest([f, {'x', 'y'}, np.arange(3)]))"
+        "print(value_digest([f, {'x', 'y'}, np.arange(3)]))"
     )
     said = {
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
@@ -281,16 +289,16 @@ def test_files_are_read_once_and_again_when_they_change(tmp_path: Path, monkeypa
     path.write_bytes(b"one")
     time.sleep(0.15)  # what has just changed may change again unseen, and is not remembered
     first = FileDigests(known)
-    assert first.of(path) == sha256(b"one")
+    assert first.digest(path) == sha256(b"one")
     first.flush()
     later = FileDigests(known)
     monkeypatch.setattr("sam_audio_bench.digests._hash_file", lambda path: pytest.fail("read again"))
-    assert later.of(path) == sha256(b"one")
+    assert later.digest(path) == sha256(b"one")
     monkeypatch.undo()
     stamps = path.stat()
     path.write_bytes(b"two")
     os.utime(path, ns=(stamps.st_atime_ns, stamps.st_mtime_ns))  # same size, same time of change
-    assert later.of(path) == sha256(b"two")
+    assert later.digest(path) == sha256(b"two")
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
@@ -298,9 +306,9 @@ def test_a_cache_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"one")
     known = FileDigests(tmp_path / "file" / "known.sqlite")
-    assert known.of(path) == sha256(b"one")
+    assert known.digest(path) == sha256(b"one")
     known.flush()
-    assert known.of(path) == sha256(b"one")
+    assert known.digest(path) == sha256(b"one")
 
 
 def test_folders_count_by_content(tmp_path: Path) -> None:
@@ -345,27 +353,27 @@ KIT = (
 )  # fmt: skip
 def test_what_was_set_by_hand_counts(module: Callable[..., Any], change: Callable[[Any], Any]) -> None:
     kit = module("kit", kit=KIT.replace("G = 1 / 2", "G = 1 / 2\nTOTAL = lambda: sum([1])"), net=NET)
-    before = [digest(kit.f), digest(kit.A())]
+    before = [value_digest(kit.f), value_digest(kit.A())]
     change(kit)
-    after = [digest(kit.f), digest(kit.A())]
+    after = [value_digest(kit.f), value_digest(kit.A())]
     assert all(one != other for one, other in zip(before, after, strict=True))
     fresh = module("kit")
-    assert [digest(fresh.f), digest(fresh.A())] == before
+    assert [value_digest(fresh.f), value_digest(fresh.A())] == before
 
 
 def test_caches_and_counters_change_no_digest(module: Callable[..., Any]) -> None:
     kit = module("kit", kit=KIT, net=NET)
-    before = digest(kit.f)
+    before = value_digest(kit.f)
     kit.f(1.0)
     assert kit.CACHE
-    assert digest(kit.f) == before
+    assert value_digest(kit.f) == before
 
 
 def test_a_changed_value_without_a_digest_is_said(module: Callable[..., Any]) -> None:
     kit = module("kit", kit=KIT, net=NET)
     kit.CFG["lock"] = threading.Lock()
     with pytest.raises(Unidentified, match="lock"):
-        digest(kit.f)
+        value_digest(kit.f)
 
 
 @pytest.mark.parametrize("way", ["reloaded", "imported again", "edited"])
@@ -376,13 +384,13 @@ def test_objects_of_an_earlier_import(module: Callable[..., Any], way: str, edit
     """What runs is the old code, whatever the file says by now."""
     kit = module("kit", kit=KIT, net=NET)
     held = [kit.f, kit.A()]
-    before = [digest(one) for one in held]
+    before = [value_digest(one) for one in held]
     text = KIT.replace(*edit)
     new = module("kit", again=way == "imported again", kit=text)
     if way == "reloaded":
         new = importlib.reload(kit)
-    fresh = [digest(module("kit").f), digest(new.A())] if way == "imported again" else None
-    after = [digest(one) for one in held]
+    fresh = [value_digest(module("kit").f), value_digest(new.A())] if way == "imported again" else None
+    after = [value_digest(one) for one in held]
     if way != "reloaded" or "k=" in edit[0]:
         assert after[0] != before[0]
     if way != "reloaded" or "1.0" in edit[0]:
@@ -396,10 +404,10 @@ def test_a_file_that_was_broken_or_removed_since_its_import(module: Callable[...
     mine = module("mine", mine=MINE, net=NET)
     module("mine", again=False, mine="def f(:\n")
     with pytest.raises(Unidentified, match="invalid syntax"):
-        digest(mine.f)
+        value_digest(mine.f)
     Path(mine.__file__).unlink()
     with pytest.raises(Unidentified, match="found: "):
-        digest(mine.f)
+        value_digest(mine.f)
 
 
 def test_removed_functions_count_by_what_they_do(module: Callable[..., Any]) -> None:
@@ -409,7 +417,7 @@ def test_removed_functions_count_by_what_they_do(module: Callable[..., Any]) -> 
         mine = module("mine", mine=text.format(level))
         held = mine.old
         module("mine", again=False, mine="X = 1\n")
-        found.append(digest(held))
+        found.append(value_digest(held))
     assert found[0] != found[1]
 
 
@@ -426,15 +434,15 @@ DECORATED = (
 
 def test_decorated_functions(module: Callable[..., Any]) -> None:
     mine = module("mine", mine=DECORATED)
-    before = digest(mine.f)
+    before = value_digest(mine.f)
     mine.f(1)
-    assert digest(mine.f) == before
+    assert value_digest(mine.f) == before
     for old, new in (("0.5", "0.75"), ("0.25", "0.3"), ("self.h", "self.k"), ("yield 1", "yield 2")):
         mine = module("mine", mine=DECORATED)
         kept = mine.f
         text = DECORATED.replace(old, new)
         module("mine", again=False, mine=text)
-        assert digest(kept) not in (before, digest(module("mine").f))
+        assert value_digest(kept) not in (before, value_digest(module("mine").f))
     mine = module("mine", mine=DECORATED)
     for name, value in (
         ("other", lambda x: 0.1),
@@ -443,7 +451,7 @@ def test_decorated_functions(module: Callable[..., Any]) -> None:
     ):
         mine = module("mine", mine=DECORATED)
         setattr(mine, name, value)
-        assert digest(mine.f) != before
+        assert value_digest(mine.f) != before
 
 
 def test_nothing_in_memory_deviates_where_nothing_was_changed(module: Callable[..., Any]) -> None:
@@ -461,9 +469,9 @@ def test_nothing_in_memory_deviates_where_nothing_was_changed(module: Callable[.
         "    def __init_subclass__(cls): ...\n    h = lambda self: 3\n"
     )
     mine = module("mine", mine=text)
-    parsed = Source.read(Path(mine.__file__), sha256(text.encode()), "")
+    parsed = ParsedModule.read(Path(mine.__file__), sha256(text.encode()), "")
     digester = ValueDigester(code_digest, lambda module: module == "mine")
-    memory = Memory(vars(mine), Path(mine.__file__), parsed.written, digester, lambda module: True)
+    memory = LoadedModule(vars(mine), Path(mine.__file__), parsed.bindings, digester, lambda module: True)
     assert memory.changes() == []
     mine.E.m = lambda self: 2
     mine.D.y = 2.0
@@ -483,24 +491,24 @@ def loaded_from(path: Path, name: str) -> Any:
 def test_two_files_of_one_name(module: Callable[..., Any], tmp_path: Path) -> None:
     text = "FACTOR = {}\n\ndef f(x):\n    return x * FACTOR\n\nclass A:\n    def g(self):\n        return FACTOR\n"
     mine = module("mine", mine=text.format(2))
-    before = [digest(mine.f), digest(mine.A())]
+    before = [value_digest(mine.f), value_digest(mine.A())]
     found = []
     for factor in (3, 4):
         path = tmp_path / str(factor) / "mine.py"
         path.parent.mkdir()
         path.write_text(text.format(factor))
         other = loaded_from(path, "mine")
-        found.append([digest(other.f), digest(other.A())])
+        found.append([value_digest(other.f), value_digest(other.A())])
     assert len({one[0] for one in (before, *found)}) == len({one[1] for one in (before, *found)}) == 3
 
 
 def test_own_modules_named_like_the_standard_library(module: Callable[..., Any], tmp_path: Path) -> None:
     sys.modules.pop("chunk", None)
     text = "import chunk\n\ndef f(x):\n    return chunk.gain(x)\n"
-    before = digest(module("mine", mine=text, chunk=NET).f)
-    assert digest(module("mine", chunk=NET.replace("2", "3")).f) != before
-    own = digest(module("chunk").gain)
-    assert digest(module("chunk", chunk=NET).gain) != own
+    before = value_digest(module("mine", mine=text, chunk=NET).f)
+    assert value_digest(module("mine", chunk=NET.replace("2", "3")).f) != before
+    own = value_digest(module("chunk").gain)
+    assert value_digest(module("chunk", chunk=NET).gain) != own
     script = tmp_path / "half.py"
     script.write_text("import profile\nprint(profile.gain(1))\n")
     (tmp_path / "profile.py").write_text(NET)
@@ -517,13 +525,13 @@ def test_namespace_packages(module: Callable[..., Any], tmp_path: Path, monkeypa
     found, values = [], []
     for factor in ("2", "3"):
         (elsewhere / "spread" / "net.py").write_text(NET.replace("2", factor))
-        found.append(digest(module("mine", mine=text).f))
-        values.append(digest(importlib.import_module("spread")))
+        found.append(value_digest(module("mine", mine=text).f))
+        values.append(value_digest(importlib.import_module("spread")))
         sys.modules.pop("spread")
     assert found[0] != found[1]
     assert values[0] != values[1]
     with pytest.raises(Unidentified, match="the module made cannot be digested"):
-        digest(types.ModuleType("made"))
+        value_digest(types.ModuleType("made"))
 
 
 @pytest.mark.parametrize(
@@ -538,7 +546,7 @@ def test_modules_that_were_imported_by_a_name_made_up(module: Callable[..., Any]
     for factor in ("2", "3"):
         mine = module("mine", mine=text, nt_a=NET.replace("2", factor))
         assert mine.f(1) == int(factor)
-        found.append(digest(mine.f))
+        found.append(value_digest(mine.f))
     assert found[0] != found[1]
 
 
@@ -546,19 +554,23 @@ def test_imports_of_cells_count(module: Callable[..., Any]) -> None:
     found = []
     for factor in ("2", "3"):
         module("net", net=NET.replace("2", factor))
-        found.append(digest(cell("def mine(x, rate, prompt):\n    from net import gain\n    return gain(x)\n")))
+        found.append(value_digest(cell("def mine(x, rate, prompt):\n    from net import gain\n    return gain(x)\n")))
     assert found[0] != found[1]
 
 
 def test_wrapped_functions_count() -> None:
     text = "import functools\n@functools.{}\ndef mine(x):\n    return x * {}\n"
     for name in ("cache", "lru_cache(maxsize=3)"):
-        assert digest(cell(text.format(name, 1))) == digest(cell(text.format(name, 1)))
-        assert digest(cell(text.format(name, 1))) != digest(cell(text.format(name, 2)))
+        assert value_digest(cell(text.format(name, 1))) == value_digest(cell(text.format(name, 1)))
+        assert value_digest(cell(text.format(name, 1))) != value_digest(cell(text.format(name, 2)))
     text = "import torch\n@torch.no_grad()\ndef mine(x):\n    return x * {}\n"
-    assert digest(cell(text.format(1))) == digest(cell(text.format(1))) != digest(cell(text.format(2)))
+    assert (
+        value_digest(cell(text.format(1))) == value_digest(cell(text.format(1))) != value_digest(cell(text.format(2)))
+    )
     text = "import functools\n@functools.wraps(np.sum)\ndef mine(x):\n    return x * {}\n"
-    assert digest(cell(text.format(1))) == digest(cell(text.format(1))) != digest(cell(text.format(2)))
+    assert (
+        value_digest(cell(text.format(1))) == value_digest(cell(text.format(1))) != value_digest(cell(text.format(2)))
+    )
 
 
 class Named:
@@ -600,30 +612,32 @@ class Slim:
 
 
 def test_names_are_not_enough() -> None:
-    assert digest(Named(1)) == digest(Named(1)) != digest(Named(2))
-    assert digest(Slotted(1)) == digest(Slotted(1)) != digest(Slotted(2))
-    assert digest(Silent(1)) == digest(Silent(1)) != digest(Silent(2))
+    assert value_digest(Named(1)) == value_digest(Named(1)) != value_digest(Named(2))
+    assert value_digest(Slotted(1)) == value_digest(Slotted(1)) != value_digest(Slotted(2))
+    assert value_digest(Silent(1)) == value_digest(Silent(1)) != value_digest(Silent(2))
     with pytest.raises(Unidentified, match="it is only a name"):
-        digest(Slim())
+        value_digest(Slim())
     with pytest.raises(Unidentified, match="it is only a name"):
-        digest(np.frompyfunc(lambda x: x, 1, 1))
-    assert digest(np.sin) == digest(np.sin) != digest(np.cos)
+        value_digest(np.frompyfunc(lambda x: x, 1, 1))
+    assert value_digest(np.sin) == value_digest(np.sin) != value_digest(np.cos)
 
 
 def test_enumerations_mappings_and_defaults() -> None:
     text = "import enum\nclass Mode(enum.Enum):\n    A = {}\nGIVEN = Mode.A\ndef mine(x):\n    return GIVEN.value * x\n"
-    assert digest(cell(text.format(1))) == digest(cell(text.format(1))) != digest(cell(text.format(2)))
-    assert digest(types.MappingProxyType({"a": 1})) != digest(types.MappingProxyType({"a": 2}))
-    assert digest(defaultdict(list, a=1)) != digest(defaultdict(dict, a=1))
+    assert (
+        value_digest(cell(text.format(1))) == value_digest(cell(text.format(1))) != value_digest(cell(text.format(2)))
+    )
+    assert value_digest(types.MappingProxyType({"a": 1})) != value_digest(types.MappingProxyType({"a": 2}))
+    assert value_digest(defaultdict(list, a=1)) != value_digest(defaultdict(dict, a=1))
     text = "from dataclasses import dataclass\n@dataclass\nclass C:\n    g: float = {}\nmine = C()\n"
     text += "def use(x):\n    return x * mine.g\n"
     one, same, other = (cell(text.format(gain), "use") for gain in (1, 1, 2))
-    assert digest(one) == digest(same) != digest(other)
+    assert value_digest(one) == value_digest(same) != value_digest(other)
     unnamed = []
     for gain in (1, 2):
         space: dict[str, Any] = {}
         exec(f"class A:\n    def g(self):\n        return {gain}\n", space)
-        unnamed.append(digest(space["A"]()))
+        unnamed.append(value_digest(space["A"]()))
     assert unnamed[0] != unnamed[1]
 
 
@@ -632,7 +646,7 @@ def test_what_is_nested_too_deeply_has_no_digest() -> None:
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(Unidentified, match="nested too deeply"):
-        digest(deep)
+        value_digest(deep)
     while deep:  # or its end would be nested too deeply as well
         deep = deep.pop()
 
@@ -648,14 +662,14 @@ def test_texts_that_name_files_count_by_content(tmp_path: Path, monkeypatch: pyt
         path,
         Path("~/w.npy"),
     ]
-    absent = [digest(value) for value in values]
+    absent = [value_digest(value) for value in values]
     path.write_bytes(b"one")
-    before = [digest(value) for value in values]
+    before = [value_digest(value) for value in values]
     path.write_bytes(b"other")
-    after = [digest(value) for value in values]
+    after = [value_digest(value) for value in values]
     assert all(len(set(three)) == 3 for three in zip(absent, before, after, strict=True))
     for text in ("", "\0", "a\nb", "~nobody/x", "x" * 5000, "\ud800"):
-        assert digest(text) == digest(text)
+        assert value_digest(text) == value_digest(text)
 
 
 def test_linked_folders_count(tmp_path: Path) -> None:

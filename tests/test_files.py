@@ -19,7 +19,7 @@ from sam_audio_bench.files import (
     append_lines,
     atomic_write,
     cache_folder,
-    cased_name,
+    case_sensitive_name,
     dump_json,
     expand_home,
     expand_homes,
@@ -65,9 +65,9 @@ def test_names_side_by_side_are_marked_only_where_case_alone_tells_them_apart(te
     texts = list(dict.fromkeys(text.encode("utf-8", "replace").decode() for text in texts))
     names = safe_names(texts)
     assert len({name.casefold() for name in names.values()}) == len(texts)
-    plain = [cased_name(text).casefold() for text in texts]
+    plain = [case_sensitive_name(text).casefold() for text in texts]
     for text in texts:
-        assert plain.count(cased_name(text).casefold()) > 1 or names[text] == cased_name(text)
+        assert plain.count(case_sensitive_name(text).casefold()) > 1 or names[text] == case_sensitive_name(text)
 
 
 def test_a_folder_that_is_there_keeps_its_name_and_the_next_one_is_marked(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_folder_that_is_there_keeps_its_name_and_the_next_one_is_marked(tmp_pa
 
 
 def test_a_name_of_bytes_that_are_no_text_is_a_name_and_is_stored_as_valid_text(tmp_path: Path) -> None:
-    assert cased_name("song\udcff") == "song%ED%B3%BF"
+    assert case_sensitive_name("song\udcff") == "song%ED%B3%BF"
     write_json(tmp_path / "run.json", {"command": ["--output", "o\udcfd"]})
     assert b"udcfd" in (tmp_path / "run.json").read_bytes()
     assert load_json(tmp_path / "run.json") == {"command": ["--output", "o\udcfd"]}

@@ -21,9 +21,9 @@ from msgspec import structs
 from sam_audio_bench import metrics, separators
 from sam_audio_bench.columns import build_metrics
 from sam_audio_bench.construction import resolve
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import BenchError, UsageError
-from sam_audio_bench.identity import WHERE, Difference, Identity, capture, plain_value
+from sam_audio_bench.identity import EXECUTION_OPTIONS, Difference, Identity, capture_arguments, to_json_value
 from sam_audio_bench.nn.tiny import write_tiny
 from sam_audio_bench.registry import build
 from sam_audio_bench.separators.adapted import core_of
@@ -125,7 +125,9 @@ def test_every_option_of_a_separator_counts(name: str, places: Mapping[str, str]
     for option in options:
         found = changed(kind, name, option, fingerprint, tmp_path)
         assert found is not None, f"no other value of {option.name} was accepted"
-        assert (found == before) is (option.name in WHERE | getattr(kind, "where", frozenset())), option.name
+        assert (found == before) is (option.name in EXECUTION_OPTIONS | getattr(kind, "where", frozenset())), (
+            option.name
+        )
 
 
 @pytest.mark.parametrize("name", [*PICKERS])
@@ -138,7 +140,7 @@ def test_every_option_of_a_picker_counts(name: str, tmp_path: Path) -> None:
     for option in inspect.signature(kind).parameters.values():
         found = changed(kind, name, option, fingerprint, tmp_path)
         assert found is not None, option.name
-        assert (found == before) is (option.name in WHERE), option.name
+        assert (found == before) is (option.name in EXECUTION_OPTIONS), option.name
 
 
 @pytest.mark.parametrize("target", dict.fromkeys(card.target for card in metrics.CARDS.values()))
@@ -154,7 +156,7 @@ def test_every_option_of_a_metric_counts(target: str, tmp_path: Path) -> None:
     for option in inspect.signature(resolve(target)).parameters.values():
         found = changed(resolve(target), target, option, fingerprint, tmp_path)
         assert found is not None, option.name
-        assert (found == before) is (option.name in WHERE), option.name
+        assert (found == before) is (option.name in EXECUTION_OPTIONS), option.name
 
 
 def test_every_option_of_a_plugin_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +202,7 @@ def test_what_has_no_digest_is_unknown() -> None:
 def test_arguments_are_captured_with_their_defaults(tmp_path: Path) -> None:
     weights = tmp_path / "w.npy"
     np.save(weights, 1.0)
-    captured = capture(Holding, (), {"weights": str(weights), "device": "cuda", "more": (1, 2.5)})
+    captured = capture_arguments(Holding, (), {"weights": str(weights), "device": "cuda", "more": (1, 2.5)})
     assert captured["what"] is None
     assert captured["more"] == [1, 2.5]
     assert "device" not in captured
@@ -208,11 +210,11 @@ def test_arguments_are_captured_with_their_defaults(tmp_path: Path) -> None:
     other = tmp_path / "elsewhere"
     other.mkdir()
     weights.rename(other / "v.npy")
-    again = capture(Holding, (), {"weights": str(other / "v.npy"), "more": (1, 2.5)})
+    again = capture_arguments(Holding, (), {"weights": str(other / "v.npy"), "more": (1, 2.5)})
     one, two = (Identity(kind="separator", name="x", options=options) for options in (captured, again))
     assert one.fingerprint() == two.fingerprint()
     np.save(other / "v.npy", 2.0)
-    changed_file = capture(Holding, (), {"weights": str(other / "v.npy"), "more": (1, 2.5)})
+    changed_file = capture_arguments(Holding, (), {"weights": str(other / "v.npy"), "more": (1, 2.5)})
     (difference,) = one.differences(Identity(kind="separator", name="x", options=changed_file))
     assert difference.field == "options.weights"
     assert "v.npy" in str(difference)
@@ -230,8 +232,8 @@ def test_only_built_ins_say_where_they_run() -> None:
 
 
 def test_the_working_folder_is_no_argument() -> None:
-    assert plain_value(".") == "."
-    assert plain_value(str(Path.cwd())) == str(Path.cwd())
+    assert to_json_value(".") == "."
+    assert to_json_value(str(Path.cwd())) == str(Path.cwd())
 
 
 def test_differences_name_every_field() -> None:
@@ -286,7 +288,9 @@ def built_in_code() -> dict[str, dict[str, str]]:
     return {
         target: {
             "version": ", ".join(sorted(numbers)),
-            "code": joined(*(f"{name} {code_of(file)}" for name, file in sorted(modules_behind(target).items())))[:16],
+            "code": combined_digest(
+                *(f"{name} {code_of(file)}" for name, file in sorted(modules_behind(target).items()))
+            )[:16],
         }
         for target, numbers in sorted(versions.items())
     }

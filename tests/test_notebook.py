@@ -18,7 +18,7 @@ from browser import Browser, needs_browser
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.notebook import COLOURS, player, quoted
+from sam_audio_bench.notebook import COLOURS, escape_text, player_html
 from sam_audio_bench.run.display import _MAX_CHARACTERS
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation
@@ -77,7 +77,7 @@ def test_no_repr_holds_samples(value: object) -> None:
 @pytest.mark.parametrize("rate", [8000, 22_000, 24_000, 48_000, 96_000])
 def test_a_player_plays_the_sound(rate: int) -> None:
     """Decoded by libsndfile: a tone of the same pitch, level and length, at whatever rate."""
-    ((samples, found),) = Page(player(tone(2.0, rate))).sounds
+    ((samples, found),) = Page(player_html(tone(2.0, rate))).sounds
     assert len(samples) / found == pytest.approx(2.0, abs=0.06)
     middle = samples[found // 2 : found // 2 + found]
     spectrum = np.abs(np.fft.rfft(middle)) / len(middle) * 2
@@ -93,10 +93,10 @@ def test_the_same_sound_gives_the_same_bytes() -> None:
     ("sound", "said"),
     [
         (tone(40.0, 8000), "the first 30 of 40.000 s"),
-        (tone(level=2.0), "peak 2.00, heard 6.0 dB softer"),
+        (tone(level=2.0), "peak 2.00, played 6.0 dB softer"),
         (tone(channels=6), "mean of 6 channels"),
         (tone(level=0.0), "silent"),
-        (Audio(torch.tensor([[0.0, math.nan]]), 8000), "not to be heard: samples that are not finite"),
+        (Audio(torch.tensor([[0.0, math.nan]]), 8000), "not playable: samples that are not finite"),
         (Audio(torch.zeros(1, 0), 8000), "no samples"),
     ],
 )
@@ -209,7 +209,7 @@ def test_who_is_heard_is_whom_the_answer_names(finished: Path, tmp_path: Path) -
     assert leader == "halved"
     means = {row.separator: row.value for row in results.rows if row.task == "task"}
     assert means["hpss"] > means["halved"], "who lacks a task is no leader, however good"
-    assert f"Where {quoted('halved')} is worst" in results._repr_html_()
+    assert f"Where {escape_text('halved')} is worst" in results._repr_html_()
     apart = Results.read([tmp_path / "runs" / "silence", finished / "runs" / "mixture"])
     assert apart.table("html") == apart._repr_html_(), "baselines have no worst items"
 
@@ -241,7 +241,7 @@ def test_what_is_not_there_is_told(finished: Path, tmp_path: Path, monkeypatch: 
 
 def test_three_long_items_stay_below_the_bound() -> None:
     loud = Audio(torch.rand(2, 480_000) - 0.5, 48_000)
-    assert 9 * len(player(loud, seconds=10.0, mono=True)) < _MAX_CHARACTERS
+    assert 9 * len(player_html(loud, seconds=10.0, mono=True)) < _MAX_CHARACTERS
 
 
 @needs_browser

@@ -44,7 +44,7 @@ for line in sys.stdin:
 def is_windows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr(platforms, "IS_WINDOWS", request.param)
     if request.param:  # what only the real one can do
-        monkeypatch.setattr("sam_audio_bench.separators.programs.own_group", dict)
+        monkeypatch.setattr("sam_audio_bench.separators.programs.new_group_options", dict)
     return bool(request.param)
 
 
@@ -58,9 +58,9 @@ def test_words_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [r"C:\tools\run.exe", "my model.py", r"--out=\\host\share", "{mixture}", "{target}", "#", "no", "comment"]
     assert parse_template(command) == words
     assert parse_command(r'python "C:\my models\a.py"') == ["python", r"C:\my models\a.py"]
-    assert platforms.join_words(["sabench", "--task", "a b"]) == 'sabench --task "a b"'
+    assert platforms.join_command(["sabench", "--task", "a b"]) == 'sabench --task "a b"'
     with pytest.raises(ValueError, match="No closing quotation"):
-        platforms.split_words(r"'C:\tools")
+        platforms.split_command(r"'C:\tools")
 
 
 @given(st.text())
@@ -71,18 +71,18 @@ def test_words_of_posix_are_those_of_shlex(command: str) -> None:
         except ValueError as error:
             return str(error)
 
-    assert found(platforms.split_words) == found(shlex.split)
+    assert found(platforms.split_command) == found(shlex.split)
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1))
 def test_what_is_joined_splits_into_the_same(words: list[str]) -> None:
-    assert platforms.split_words(platforms.join_words(words)) == words
+    assert platforms.split_command(platforms.join_command(words)) == words
 
 
 def test_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert platforms.own_group() == {"start_new_session": True}
+    assert platforms.new_group_options() == {"start_new_session": True}
     windows(monkeypatch)
-    assert platforms.own_group() == {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x200)}
+    assert platforms.new_group_options() == {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x200)}
 
 
 def taskkill(folder: Path, code: str) -> None:
@@ -99,9 +99,9 @@ def test_trees_are_ended(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     if kind != "is absent":
         taskkill(tmp_path, "os.kill(int(sys.argv[4]), 15)" if kind == "as it should" else "sys.exit(5)")
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    platforms.end_group(process)
+    platforms.kill_group(process)
     assert process.returncode in ((-signal.SIGTERM, -signal.SIGKILL) if kind == "as it should" else (-signal.SIGKILL,))
-    platforms.end_group(process)  # the second time there is nobody to end
+    platforms.kill_group(process)  # the second time there is nobody to end
 
 
 @pytest.fixture(params=[SelectedPipes, ThreadedPipes])

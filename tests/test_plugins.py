@@ -25,7 +25,7 @@ from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.hub import evaluation_results
 from sam_audio_bench.leaderboard.item_lists import item_list
-from sam_audio_bench.leaderboard.records import Selection, SubmittedMetric, to_plain
+from sam_audio_bench.leaderboard.records import Selection, SubmittedMetric, to_builtins
 from sam_audio_bench.leaderboard.sitedata import site_data
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
@@ -141,10 +141,10 @@ def test_what_says_nothing_has_a_minimal_card(tmp_path: Path, monkeypatch: pytes
 BROKEN = {
     "import no_such_module\n": "other:X cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
     "raise OSError('disk')\n": "other:X cannot be imported: OSError: disk",
-    "X = type('X', (), {'card': 'mine'})\n": "expected other:X to say a SeparatorCard of broken, found mine",
+    "X = type('X', (), {'card': 'mine'})\n": "expected other:X to provide a SeparatorCard of broken, found mine",
     "from sam_audio_bench.cards import SeparatorCard\n"
     "X = type('X', (), {'card': SeparatorCard(id='sound', target='', summary='')})\n": (
-        "expected other:X to say a SeparatorCard of broken, found sound"
+        "expected other:X to provide a SeparatorCard of broken, found sound"
     ),
 }
 
@@ -252,7 +252,7 @@ def change(board: Path, metric: str, value: float) -> None:
     header = load_json(folder / HEADER)
     header["scores_sha256"] = safe_io.digest(folder / SCORES)
     metrics = metric_records(convert(header["metrics"], list[SubmittedMetric]))
-    header["aggregates"] = [to_plain(one) for one in aggregates(scores, metrics)]
+    header["aggregates"] = [to_builtins(one) for one in aggregates(scores, metrics)]
     write_json(folder / HEADER, header)
 
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.tabular import (
-    csv_text,
-    json_lines,
+    escape_formula,
+    format_csv,
+    format_spreadsheet_csv,
     parse_json,
+    parse_json_lines,
     parse_table,
     read_text,
-    spreadsheet_cell,
-    spreadsheet_csv,
-    unescaped_cell,
+    unescape_formula,
 )
 
 cells = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1).map("x{}".format)
@@ -37,7 +37,7 @@ def test_what_a_csv_writer_wrote_is_read(rows: list[list[str]], delimiter: str, 
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([names, *rows])
     found = parse_table(f"sep={delimiter}{end}" + text.getvalue())
-    assert (found.names, [row for _, row in found.rows], found.faults) == (names, rows, [])
+    assert (found.names, [row for _, row in found.rows], found.errors) == (names, rows, [])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_a_csv_writer_wrote_is_read(rows: list[list[str]], delimiter: str, 
 )
 def test_shapes(text: str, names: list[str], rows: list[tuple[int, list[str]]]) -> None:
     found = parse_table(text)
-    assert (found.names, found.rows, found.faults, list(found.remarks())) == (names, rows, [], [])
+    assert (found.names, found.rows, found.errors, list(found.remarks())) == (names, rows, [], [])
 
 
 def test_what_is_left_out_or_completed_is_told() -> None:
@@ -81,7 +81,7 @@ def test_what_is_left_out_or_completed_is_told() -> None:
     ],
 )
 def test_damage_names_the_row_where_it_begins(text: str, row: int, what: str) -> None:
-    ((found, why),) = parse_table(text).faults
+    ((found, why),) = parse_table(text).errors
     assert found == row
     assert what in why
 
@@ -107,7 +107,7 @@ def test_files_that_are_no_text_in_utf8(tmp_path: Path, content: bytes, what: st
 def test_byte_order_marks(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf\xef\xbb\xbfa,b")
     assert read_text(tmp_path / "a.csv") == "a,b"
-    assert list(json_lines('\ufeff{"a": 1}\n\ufeff{"a": 2}\n')) == [(1, {"a": 1}), (2, {"a": 2})]
+    assert list(parse_json_lines('\ufeff{"a": 1}\n\ufeff{"a": 2}\n')) == [(1, {"a": 1}), (2, {"a": 2})]
 
 
 @pytest.mark.parametrize(
@@ -115,20 +115,20 @@ def test_byte_order_marks(tmp_path: Path) -> None:
     [
         ('{"a": 1, "b": 2, "a": 3}', "the name 'a' twice"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"a": "\\ud800"}', "half a letter"),
+        ('{"a": "\\ud800"}', "lone surrogate"),
         ("{", "Expecting"),
     ],
 )
 def test_json_that_is_refused(text: str, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         parse_json(text)
-    ((number, error),) = json_lines("\n" + text)
+    ((number, error),) = parse_json_lines("\n" + text)
     assert number == 2
     assert isinstance(error, ValueError)
 
 
 def test_a_line_of_json_ends_where_an_editor_ends_it() -> None:
-    assert list(json_lines('{"a": "x\u2028\u2029\u0085y"}\r\n\n[1]\r{}')) == [
+    assert list(parse_json_lines('{"a": "x\u2028\u2029\u0085y"}\r\n\n[1]\r{}')) == [
         (1, {"a": "x\u2028\u2029\u0085y"}), (3, [1]), (4, {}),
     ]  # fmt: skip
 
@@ -136,20 +136,20 @@ def test_a_line_of_json_ends_where_an_editor_ends_it() -> None:
 @settings(max_examples=300, derandomize=True)
 @given(text=st.one_of(st.text(), st.text("'=+-@\t\r\n1.x")))
 def test_cells_come_back_as_they_were(text: str) -> None:
-    cell = spreadsheet_cell(text)
+    cell = escape_formula(text)
     assert isinstance(cell, str)
-    assert unescaped_cell(cell) == text
+    assert unescape_formula(cell) == text
     assert cell[:1] not in tuple("=+-@\t\r\n＝＋－＠") or (cell == text and float(cell) is not None)
-    assert spreadsheet_cell(-3.5) == -3.5
+    assert escape_formula(-3.5) == -3.5
 
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=2,
                          max_size=2), max_size=5))  # fmt: skip
 def test_what_is_written_is_read_whatever_ends_lines(rows: list[list[str]]) -> None:
     texts = [["x", *row] for row in [["a\rb", "a\r\nb"], *rows]]
-    written = csv_text(["key", "one", "two"], (dict(zip(("key", "one", "two"), row, strict=True)) for row in texts))
+    written = format_csv(["key", "one", "two"], (dict(zip(("key", "one", "two"), row, strict=True)) for row in texts))
     assert [cells for _, cells in parse_table(written).rows] == texts
     frame = pd.DataFrame(texts, columns=["key", "same", "same"])
-    shown = spreadsheet_csv(frame.assign(number=[1.5, *[None] * len(rows)]))
-    assert [[*map(unescaped_cell, cells[:3])] for _, cells in parse_table(shown).rows] == texts
+    shown = format_spreadsheet_csv(frame.assign(number=[1.5, *[None] * len(rows)]))
+    assert [[*map(unescape_formula, cells[:3])] for _, cells in parse_table(shown).rows] == texts
     assert [cells[3] for _, cells in parse_table(shown).rows] == ["1.5", *[""] * len(rows)]

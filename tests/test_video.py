@@ -332,21 +332,21 @@ def test_masks_that_cannot_be_applied() -> None:
 
 def test_as_many_masks_as_frames_are_matched_by_number() -> None:
     clock = np.array(UNEVEN) / 1000
-    assert [video.matching_mask(k, clock[k], masks=8, clock=clock) for k in range(8)] == list(range(8))
+    assert [video.matching_mask_index(k, clock[k], masks=8, clock=clock) for k in range(8)] == list(range(8))
 
 
 @given(frames=st.integers(1, 40), every=st.integers(1, 7))
 def test_masks_at_a_lower_rate_hold_around_their_time(frames: int, every: int) -> None:
     """Of masks made for every k-th frame, each frame gets the nearest one."""
     clock = np.arange(frames * every) / 30
-    found = [video.matching_mask(k, clock[k], masks=frames, clock=clock) for k in range(len(clock))]
+    found = [video.matching_mask_index(k, clock[k], masks=frames, clock=clock) for k in range(len(clock))]
     assert found == [min(range(frames), key=lambda j: abs(j * every - k)) for k in range(len(clock))]
 
 
 @given(frames=st.integers(1, 50), masks=st.integers(1, 50))
 def test_any_number_of_masks_is_in_range_and_in_order(frames: int, masks: int) -> None:
     clock = np.arange(frames) / 25
-    found = [video.matching_mask(k, clock[k], masks=masks, clock=clock) for k in range(frames)]
+    found = [video.matching_mask_index(k, clock[k], masks=masks, clock=clock) for k in range(frames)]
     assert found == sorted(found)
     assert found[0] == 0
     assert found[-1] < masks

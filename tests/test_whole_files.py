@@ -57,7 +57,7 @@ def write(folder: Path, name: str, seconds: float = SECONDS) -> Path:
 @pytest.mark.parametrize("name", [*SAMPLES, *CONTAINERS])
 def test_half_a_file_is_refused_and_the_whole_is_not(name: str, tmp_path: Path) -> None:
     path = write(tmp_path, name)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert abs(found.length - SECONDS * RATE) <= 2048
     assert not remarks
     content = path.read_bytes()
@@ -121,11 +121,11 @@ def test_a_wav_from_a_pipe_is_read_to_its_end_and_that_is_said(length: int, oute
     assert content[36:40] == b"data"
     content[4:8], content[40:44] = struct.pack("<I", outer), struct.pack("<I", length)
     path.write_bytes(content)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert torch.equal(found.samples, expected.samples)
     assert [remark.split(":")[0] for remark in remarks] == ["16.wav"]
     assert "does not say how long it is" in remarks[0]
-    part, _ = audio.read_remarked("a.zip/16.wav", start=0.5, end=1.0, stream=io.BytesIO(content))
+    part, _ = audio.read_with_remarks("a.zip/16.wav", start=0.5, end=1.0, stream=io.BytesIO(content))
     assert torch.equal(part.samples, expected.samples[:, RATE // 2 : RATE])
 
 
@@ -137,7 +137,7 @@ def test_so_is_an_rf64(length: int, tmp_path: Path) -> None:
     at = content.find(b"ds64") + 16
     content[at : at + 8] = struct.pack("<Q", length)
     path.write_bytes(content)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert torch.equal(found.samples, expected.samples)
     assert len(remarks) == 1
     with path.open("rb") as stream:
@@ -159,7 +159,7 @@ def test_so_are_others(name: str, before: bytes, form: str, length: int, tmp_pat
     content = bytearray(path.read_bytes())
     struct.pack_into(form, content, content.index(before) + len(before), length)
     path.write_bytes(content)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert torch.equal(found.samples, expected.samples)
     assert len(remarks) == 1
 
@@ -185,7 +185,7 @@ def test_a_flac_whose_header_counts_wrong_costs_nothing_but_itself(samples: int,
         with pytest.raises(MediaError, match=r"a\.flac, found"):
             audio.read(path)
     else:
-        found, remarks = audio.read_remarked(path)
+        found, remarks = audio.read_with_remarks(path)
         assert torch.equal(found.samples, expected.samples)
         assert len(remarks) == 1
     assert torch.equal(audio.read(path, start=0.25, end=0.5).samples, expected.samples[:, RATE // 4 : RATE // 2])
@@ -218,7 +218,7 @@ def test_an_mp3_that_counts_too_few_frames_is_read_to_its_end(name: str, missing
     there = int.from_bytes(content[place], "big")
     content[place] = max(there - missing, 0).to_bytes(4, "big")
     path.write_bytes(content)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert torch.equal(found.samples, expected)
     (remark,) = remarks
     assert f"counts {max(there - missing, 0)} frames, and {there} are there" in remark
@@ -238,7 +238,7 @@ def test_two_mp3_in_one_file_are_both_read(seconds: float, between: bytes, tmp_p
     first, content = audio.read(path), path.read_bytes()
     assert seconds > 0.5 or len(content) < 4096
     path.write_bytes(content + between + content)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert found.length >= 2 * seconds * RATE
     assert torch.equal(found.samples[:, : first.length // 2], first.samples[:, : first.length // 2])
     assert torch.allclose(found.samples[:, -first.length // 2 :], first.samples[:, -first.length // 2 :], atol=0.02)
@@ -253,7 +253,7 @@ def test_a_tag_behind_an_mp3_holds_no_frames(tag: bytes, tmp_path: Path) -> None
     path = write(tmp_path, "a.mp3")
     expected = audio.read(path).samples
     path.write_bytes(path.read_bytes() + tag)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert torch.equal(found.samples, expected)
     assert not remarks
 
@@ -281,7 +281,7 @@ def test_a_flac_that_counts_too_few_samples_is_read_to_its_end(missing: int, tmp
     fields = int.from_bytes(content[21:26], "big")
     content[21:26] = (fields - missing).to_bytes(5, "big")
     path.write_bytes(content)
-    found, remarks = audio.read_remarked(path)
+    found, remarks = audio.read_with_remarks(path)
     assert torch.equal(found.samples, expected)
     (remark,) = remarks
     assert f"counts {RATE - missing} samples" in remark

@@ -26,7 +26,7 @@ from judge.sources.singing import song_jobs
 from judge.sources.speech import voice_jobs
 from judge.sources.splits import check_splits, split_groups
 from judge.sources.voices import reader_jobs
-from sam_audio_bench.files import atomic_write, cased_name, load_json, sha256, write_json
+from sam_audio_bench.files import atomic_write, case_sensitive_name, load_json, sha256, write_json
 from sam_audio_bench.filtering.fingerprint import Index
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
@@ -83,8 +83,8 @@ def run_job(job: Job, out: Path) -> Note:
 def _write(stem: Stem, wave: Wave, out: Path) -> Row:
     data = encode(wave)
     digest = sha256(data)
-    name = f"{cased_name(stem.label.replace(' ', '-'))}-{digest[:12]}"
-    path = Path("audio") / stem.domain / cased_name(stem.label.replace(" ", "-")) / f"{name}.flac"
+    name = f"{case_sensitive_name(stem.label.replace(' ', '-'))}-{digest[:12]}"
+    path = Path("audio") / stem.domain / case_sensitive_name(stem.label.replace(" ", "-")) / f"{name}.flac"
     with atomic_write(out / path) as temporary:
         temporary.write_bytes(data)
     check_licence(stem.provenance.licence, stem.provenance.origin)

@@ -61,9 +61,11 @@ def _software() -> list[Check]:
             found.append((bare, "missing", f"pip install '{name}'"))
     import torch
 
-    from sam_audio_bench.devices import gpus
+    from sam_audio_bench.devices import gpu_names
 
-    found.append(("device", "ok", ", ".join(gpus()) or f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}"))
+    found.append(
+        ("device", "ok", ", ".join(gpu_names()) or f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}")
+    )
     names = [name for kind in ("separators", "metrics", "tasks") for name in plugins(kind)]
     found.append(("plugins", "ok", ", ".join(names) or "none"))
     return found

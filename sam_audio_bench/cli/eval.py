@@ -14,8 +14,8 @@ import click
 from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, origins
 from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.options import split_spellings
-from sam_audio_bench.platforms import join_words
+from sam_audio_bench.options import split_specifications
+from sam_audio_bench.platforms import join_command
 from sam_audio_bench.run.settings import OPTIONS, Settings, option_flag, parse_option, settings_from
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def plan_from(options: Options, config: Options) -> Plan:
             for value in [options[option_flag(name)[2:].replace("-", "_")]]
         }
     )
-    models = [model for text in options["model"] for model in split_spellings(text)]
+    models = [model for text in options["model"] for model in split_specifications(text)]
     tasks = _words(options["task"])
     _check_names(models, tasks, settings)
     from sam_audio_bench.registry import check_weights
@@ -155,7 +155,7 @@ def _check_names(models: list[str], tasks: list[str], settings: Settings) -> Non
     if settings.split == "test":
         from sam_audio_bench.tasks.load import check_recordings
 
-        asked = join_words(["sabench", "eval", "--model", ",".join(models), "--task", ",".join(tasks)])
+        asked = join_command(["sabench", "eval", "--model", ",".join(models), "--task", ",".join(tasks)])
         check_recordings(tasks, instead=f"{asked} --split mini")
 
 

@@ -49,7 +49,7 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
     from sam_audio_bench.errors import UsageError
     from sam_audio_bench.filtering.expression import parse_condition
     from sam_audio_bench.filtering.presets import PRESETS
-    from sam_audio_bench.names import check_there
+    from sam_audio_bench.names import check_exists
 
     if not (options["keep"] or options["preset"]):
         raise UsageError(f"expected --keep CONDITION or --preset {' or '.join(PRESETS)}, found neither")
@@ -59,7 +59,7 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
         if options[name]:
             parse_condition(options[name], option=f"--{name}")
     if options["rated"] is not None:
-        check_there("ratings", options["rated"])
+        check_exists("ratings", options["rated"])
     from sam_audio_bench.filtering.labelling import LabelOptions, filter_labels
     from sam_audio_bench.tasks.span_table import RULES
 

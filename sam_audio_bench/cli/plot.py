@@ -11,7 +11,7 @@ import click
 from sam_audio_bench.cli.output import echo, note, print_json
 from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.options import split_spellings
+from sam_audio_bench.options import split_specifications
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots.base import Plot
@@ -73,7 +73,7 @@ def plot(
 
 def _named(results: Results, metrics: str) -> list[str]:
     """The metrics that are asked for; of all of them, those with a value."""
-    found = list(dict.fromkeys(split_spellings(metrics)))
+    found = list(dict.fromkeys(split_specifications(metrics)))
     if not found:
         raise UsageError(f"expected comma-separated ids for --metric, found {metrics!r}")
     if found != [_ALL]:

@@ -20,7 +20,7 @@ from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, pri
 from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import is_url, load_json, sha256, write_json
-from sam_audio_bench.platforms import join_words
+from sam_audio_bench.platforms import join_command
 
 if TYPE_CHECKING:
     from sam_audio_bench.identity import Options
@@ -71,7 +71,7 @@ def reproduce(
     options = recorded_options(record, [] if stored is None else list(stored.items), data=data)
     words = [*_words({**options, **({} if device is None else {"device": device})}), f"--output={output.absolute()}"]
     if dry_run:
-        echo(join_words(["sabench", "eval", *words]))
+        echo(join_command(["sabench", "eval", *words]))
         return
     plan = _plan(words, record, trust=trust)
     _begin(output, digest, plan, None if stored is None else stored.path)
@@ -182,12 +182,12 @@ def _plan(words: list[str], record: RunRecord, *, trust: bool) -> Plan:
 
 def _check_trust(options: Options, *, trust: bool) -> None:
     """Refuses what runs code that the record names, before anything of it is looked for."""
-    from sam_audio_bench.options import parse_arguments, split_spellings
+    from sam_audio_bench.options import parse_arguments, split_specifications
     from sam_audio_bench.run.reproduction import find_untrusted_code
 
-    models = [model for text in options["model"] for model in split_spellings(text)]
+    models = [model for text in options["model"] for model in split_specifications(text)]
     arguments = parse_arguments(options["model_args"] or "")
-    metrics = split_spellings(options["metrics"])
+    metrics = split_specifications(options["metrics"])
     found = find_untrusted_code(models, metrics, arguments, allow_outside=options["allow_outside"])
     if found and not trust:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -30,9 +30,9 @@ def score(
     RUNS are run folders or folders that hold them, here or at a URL, where the scores are then copied to.
     """
     from sam_audio_bench.columns import check_metrics
-    from sam_audio_bench.options import parse_arguments, split_spellings
+    from sam_audio_bench.options import parse_arguments, split_specifications
 
-    names, arguments = split_spellings(metrics), parse_arguments(metric_args)
+    names, arguments = split_specifications(metrics), parse_arguments(metric_args)
     check_metrics(names, arguments if names else ())
     Settings(executor=executor, workers=workers)  # before anything is read
     from sam_audio_bench.run.remote import find_runs

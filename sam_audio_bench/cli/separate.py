@@ -35,20 +35,20 @@ __all__ = ["separate"]
 def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Separate FILE into what the prompt asks for and everything else."""
     from sam_audio_bench.cli.config import go_offline
-    from sam_audio_bench.names import check_model, check_picker, check_there
-    from sam_audio_bench.options import parse_arguments, split_spellings
+    from sam_audio_bench.names import check_exists, check_model, check_picker
+    from sam_audio_bench.options import parse_arguments, split_specifications
     from sam_audio_bench.run.settings import check_device
 
     if options.pop("offline"):
         go_offline()
-    models = split_spellings(options.pop("model"))
+    models = split_specifications(options.pop("model"))
     if len(models) != 1:
         raise UsageError(f"expected one --model, found {len(models)}")
     arguments = parse_arguments(options.pop("model_args"))
     check_model(models[0], arguments)
     check_picker(options["picker"])
     check_device(options["device"])
-    check_there("an audio file", file)
+    check_exists("an audio file", file)
     from sam_audio_bench.run.separate import separate_file
     from sam_audio_bench.tasks.manifest import parse_spans
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_audio_bench.blocks import Growing
+from sam_audio_bench.blocks import BlockAccumulator
 from sam_audio_bench.decoding.formats import (
     Decoded,
     audio_stream,
@@ -189,7 +189,7 @@ class _Canvas:
     first: int
     last: int | None
     position: int | None  # number of the next sample; None: the first stamp tells
-    blocks: Growing
+    blocks: BlockAccumulator
     begun: bool = False
     filled: int = 0  # samples of gaps
     dropped: int = 0  # samples of overlaps
@@ -200,7 +200,7 @@ class _Canvas:
         rate = checked_rate(path, int(frame.sample_rate))
         last = None if end is None else round(end * rate)
         channels, position = int(frame.layout.nb_channels), None if sought else 0
-        return cls(path, rate, channels, round(start * rate), last, position, Growing(channels))
+        return cls(path, rate, channels, round(start * rate), last, position, BlockAccumulator(channels))
 
     @property
     def full(self) -> bool:
@@ -269,7 +269,7 @@ class _Canvas:
             "time stamps overlap by {:.3f} s, of which the earlier sound was kept": self.dropped,
         }
         remarks = [f"{self.path.name}: {text.format(n / self.rate)}" for text, n in what.items() if n]
-        return Decoded(self.blocks.finished(), self.rate, tuple(remarks))
+        return Decoded(self.blocks.to_array(), self.rate, tuple(remarks))
 
 
 def _samples(frame: Any) -> Samples:

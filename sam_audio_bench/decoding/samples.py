@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from sam_audio_bench.blocks import Growing
+from sam_audio_bench.blocks import BlockAccumulator
 from sam_audio_bench.decoding.formats import Decoded, Unopened, broken_off, checked_rate
 from sam_audio_bench.decoding.headers import Header
 
@@ -37,12 +37,12 @@ def read(path: Path, place: Path | BinaryIO, header: Header, start: float, end: 
         first = round(start * rate)
         last = frames if end is None else round(end * rate)
         wanted = max(min(last, frames) - first, 0)
-        found = Growing(opened.channels)
+        found = BlockAccumulator(opened.channels)
         for block in _blocks(opened, first, wanted) if wanted else ():
             found.append(block)
     if found.length < wanted or (header.breaks_off and (end is None or last > frames)):
         raise broken_off(path)
-    return Decoded(found.finished(), rate)
+    return Decoded(found.to_array(), rate)
 
 
 def claimed(path: Path) -> int:

@@ -15,12 +15,12 @@ import msgspec
 import numpy as np
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import file_digest, flush_digests, joined
+from sam_audio_bench.digests import combined_digest, file_digest, flush_digests
 from sam_audio_bench.errors import BenchError, describe_error
 from sam_audio_bench.files import append_lines
 from sam_audio_bench.filtering.fingerprint import RATE, sketch
 from sam_audio_bench.filtering.pool import Label
-from sam_audio_bench.records import read_records, to_plain
+from sam_audio_bench.records import read_records, to_builtins
 from sam_audio_bench.run.executors import count_cores
 from sam_audio_bench.tasks.span_table import SpanRule
 from sam_audio_bench.types import Audio
@@ -92,7 +92,7 @@ class Measurer:
     def _write(self, new: list[Measurement]) -> None:
         if new:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            append_lines(self._path, map(to_plain, new))
+            append_lines(self._path, map(to_builtins, new))
             new.clear()
 
     def _measure_label(self, label: Label) -> Measurement:
@@ -101,7 +101,7 @@ class Measurer:
                 return Measurement(key="", problem=damage)
             content = file_digest(label.target)
             mask = _find_mask(label)
-            key = joined(str(_VERSION), repr(self.rule), content, file_digest(mask) if mask else "")
+            key = combined_digest(str(_VERSION), repr(self.rule), content, file_digest(mask) if mask else "")
             if known := self._known.get(key):
                 return known
             found = self._measure_sound(audio.read(label.target))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import exists, find_file, find_folders, is_url
 from sam_audio_bench.run.recorded_data import load_recorded_data
@@ -19,7 +19,7 @@ from sam_audio_bench.run.remote import display_path, find_runs
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.stats.verdict import BASELINE
-from sam_audio_bench.tabular import TABLES
+from sam_audio_bench.tabular import TABLE_SUFFIXES
 from sam_audio_bench.tasks.data import TaskData, base_item_id
 from sam_audio_bench.tasks.manifest import TABLE_NAMES, read_questions
 from sam_audio_bench.tasks.manifest_rows import ManifestRow, questions_to_task
@@ -150,14 +150,14 @@ def _is_below(path: Path | str, out: Path) -> bool:
 def _describe_run(folder: RunFolder) -> str:
     """Describes a run by the revision of its data, the content of its items, and its separator."""
     task, model = folder.header.task, folder.header.model
-    items = joined(*(f"{item} {record.data_sha256}" for item, record in sorted(folder.items.items())))
+    items = combined_digest(*(f"{item} {record.data_sha256}" for item, record in sorted(folder.items.items())))
     data = f"{task.label} {task.data_revision[:12]} {items[:12]}"
     return f"{display_path(folder.path)}: {data}, {model.name} {model.fingerprint()}"
 
 
 def _table_rows(data: TaskData) -> Mapping[str, ManifestRow]:
     """Returns the rows of a task that is a table; none for other tasks, whose mixtures may not be files."""
-    if data.place is None or not data.place.lower().endswith(TABLES):
+    if data.place is None or not data.place.lower().endswith(TABLE_SUFFIXES):
         return {}
     return read_questions(data.place, allow_outside=data.allow_outside).rows
 

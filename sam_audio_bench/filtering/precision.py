@@ -22,7 +22,7 @@ from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.run.evaluate import evaluate
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.verdict import BASELINE
-from sam_audio_bench.tabular import csv_text, parse_table, read_text
+from sam_audio_bench.tabular import format_csv, parse_table, read_text
 
 __all__ = ["Precision", "check_sample", "estimate_precision", "plan_sample"]
 
@@ -108,7 +108,7 @@ def _write_sample(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Writes questions without their targets; a row with a text has no spans, since spans come from the target."""
     columns = ("mixture", "text", "spans", "group", "id")
     own = ({**{name: row[name] for name in columns}, **({"spans": ""} if row["text"] else {})} for row in rows)
-    text = csv_text(columns, own)
+    text = format_csv(columns, own)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 

@@ -144,6 +144,6 @@ def _copy_mixture(label: Label, folder: Path, name: str) -> str:
         return _copy_example(label.mixture or label.target, folder, f"{name}.mixture")
     stem = folder / EXAMPLES / f"{name}.mixture"
     try:
-        return f"{EXAMPLES}/{audio.write(stem, audio.as_stored(label.load().query.mixture)).name}"
+        return f"{EXAMPLES}/{audio.write(stem, audio.round_trip(label.load().query.mixture)).name}"
     except MediaError:  # the player shows that the sound is missing
         return f"{EXAMPLES}/{stem.name}.flac"

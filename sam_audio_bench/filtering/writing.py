@@ -21,7 +21,7 @@ from sam_audio_bench.files import atomic_write, safe_names
 from sam_audio_bench.filtering.choosing import Choice
 from sam_audio_bench.filtering.measuring import JOURNAL
 from sam_audio_bench.filtering.pool import VIDEO, Label, Pool
-from sam_audio_bench.tabular import csv_text, read_text, spreadsheet_csv
+from sam_audio_bench.tabular import format_csv, format_spreadsheet_csv, read_text
 from sam_audio_bench.tasks.manifest import read_questions
 from sam_audio_bench.tasks.manifest_rows import questions_to_task
 from sam_audio_bench.tasks.manifest_tables import COLUMNS, format_spans
@@ -108,7 +108,7 @@ def _write_sounds(label: Label, folder: Path, name: str, *, copy: bool, fresh: b
         prompt = item.query.prompt
         video, mask = (None if one is None else Path(one) for one in (prompt.video, prompt.mask))
         if to_write:
-            written = audio.write(folder / f"{name}.mixture", audio.as_stored(item.query.mixture))
+            written = audio.write(folder / f"{name}.mixture", audio.round_trip(item.query.mixture))
     sources = {"mixture": mixture, "target": label.target, "residual": label.residual, "video": video, "mask": mask}
     files = {} if mixture is not None else {"mixture": written}
     for part, source in sources.items():
@@ -146,7 +146,7 @@ def _extra_cells(row: pd.Series) -> dict[str, object]:
 
 def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     extra = dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)
-    text = csv_text([*COLUMNS, *extra], rows)
+    text = format_csv([*COLUMNS, *extra], rows)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
@@ -173,6 +173,6 @@ def write_decisions(pool: Pool, choice: Choice, out: Path) -> None:
         {"id": [label.id for label in pool.labels], "outcome": choice.outcomes, "why": list(choice.why)}
     )
     columns = choice.frame.rename(columns={name: f"{name} (of the input)" for name in decisions})
-    table = spreadsheet_csv(pd.concat([decisions, columns], axis=1))
+    table = format_spreadsheet_csv(pd.concat([decisions, columns], axis=1))
     with atomic_write(out / DECISIONS) as temporary:
         temporary.write_text(table, encoding="utf-8", newline="\n")

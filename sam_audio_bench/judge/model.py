@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_audio_bench.audio import resample, to_mono
-from sam_audio_bench.devices import deterministic_fp32, usable_device
+from sam_audio_bench.devices import deterministic_fp32, require_device
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.checkpoints import find_judge
 from sam_audio_bench.judge.config import JudgeConfig
@@ -68,7 +68,7 @@ class SAJ(JudgeNetwork):
             Precondition: the checkpoint is missing, damaged, of another layout or another model's.
             UsageError: another parity, or no name of a device.
         """
-        device = usable_device(device)
+        device = require_device(device)
         checkpoint = place if isinstance(place, Checkpoint) else find_judge(place, revision)
         config = JudgeConfig.of_folder(checkpoint.folder)
         tensors = open_weights(checkpoint.weights)

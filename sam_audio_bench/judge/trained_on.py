@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_audio_bench.blocks import parts
+from sam_audio_bench.blocks import iter_blocks
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
@@ -27,7 +27,7 @@ FILE = "trained_on.npy"
 def mixture_digest(mixture: Audio) -> int:
     """64 bits of what a mixture sounds like."""
     found = hashlib.sha256(f"{mixture.rate} ".encode())
-    for (part,) in parts(mixture.samples):
+    for (part,) in iter_blocks(mixture.samples):
         mono = part.mean(dim=0).detach().cpu().double().numpy()
         found.update(np.clip(np.round(np.nan_to_num(mono) * 2**15), -(2**15), 2**15 - 1).astype("<i2").tobytes())
     return int.from_bytes(found.digest()[:8])

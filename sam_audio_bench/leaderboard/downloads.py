@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.leaderboard.sitetypes import OverallTable, Scored, SiteData, TableRow
 from sam_audio_bench.leaderboard.template_helpers import task_rows
-from sam_audio_bench.tabular import spreadsheet_csv
+from sam_audio_bench.tabular import format_spreadsheet_csv
 
 __all__ = ["downloads"]
 
@@ -51,5 +51,5 @@ def _both(name: str, rows: Sequence[Mapping[str, object]]) -> Iterator[tuple[str
     import pandas as pd
 
     frame = pd.DataFrame(rows, dtype=object)
-    yield f"tables/{name}.csv", spreadsheet_csv(frame)
+    yield f"tables/{name}.csv", format_spreadsheet_csv(frame)
     yield f"tables/{name}.json", dump_json(rows, indent=1) + "\n"

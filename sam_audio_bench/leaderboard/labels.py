@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sam_audio_bench.files import cased_name
+from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.separators.catalogue import BASELINES, CARDS
 
 __all__ = ["BASELINES", "REPORTED", "base_metric", "folder_of", "kind_of"]
@@ -15,7 +15,7 @@ REPORTED = "reported"
 
 def folder_of(results: Path, separator: str, revision: str) -> Path:
     """The folder of a submission."""
-    return results / cased_name(separator) / cased_name(revision)
+    return results / case_sensitive_name(separator) / case_sensitive_name(revision)
 
 
 def kind_of(separator: str, oracle: bool) -> str:

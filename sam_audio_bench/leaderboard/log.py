@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json, sha256
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, as_record, to_plain
+from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, as_record, to_builtins
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
@@ -96,7 +96,7 @@ def growth_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> li
     an old submission change, either it differs from its entry, or its entry differs from the earlier log.
     """
     for number, entry in enumerate(before, 1):
-        if [to_plain(own) for own in entries[number - 1 : number]] != [entry]:
+        if [to_builtins(own) for own in entries[number - 1 : number]] != [entry]:
             return [
                 f"line {number}: expected the entry of the earlier log, {entry}, found another or none: what was "
                 "logged stays; take the earlier log and its submissions back, and submit what is new after them"
@@ -222,7 +222,7 @@ def attempts(entries: Sequence[LogEntry]) -> dict[str, int]:
 
 
 def _line(entry: LogEntry) -> str:
-    return dump_json(to_plain(entry))
+    return dump_json(to_builtins(entry))
 
 
 def _digest(entry: LogEntry) -> str:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import atomic_write, cased_name, write_json
+from sam_audio_bench.files import atomic_write, case_sensitive_name, write_json
 from sam_audio_bench.leaderboard.labels import BASELINES
 from sam_audio_bench.leaderboard.png import encode_png, spectrogram
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview, read_rule
-from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_plain
+from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_builtins
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.ratings.loudness import integrated_loudness
 from sam_audio_bench.run.recorded_data import load_recorded_data
@@ -117,7 +117,7 @@ def make_previews(
         known = {digest for one in submitted for digest in one.header.answers.get(label, {}).values()}
         for identifier in chosen[label]:
             progress(done, total)
-            place = root / "site" / LISTEN / cased_name(label) / cased_name(identifier)
+            place = root / "site" / LISTEN / case_sensitive_name(label) / case_sensitive_name(identifier)
             answers = dict(_submitted_estimates(identifier, folders, known))
             makers = _credits(data[label].task, identifier)
             _Previewer(place, data[label][identifier], options).write(makers, answers)
@@ -185,7 +185,7 @@ class _Previewer:
             self.sound("rest", Audio(mixture.samples - item.reference.samples, mixture.rate))
         kept = dict(known.answers) if known else {}
         for digest, (separator, run) in answers.items():
-            kept[digest] = self.answer(cased_name(f"{separator}@{digest[:_DIGITS]}"), run)
+            kept[digest] = self.answer(case_sensitive_name(f"{separator}@{digest[:_DIGITS]}"), run)
         preview = Preview(
             item=item.id,
             text=prompt.text,
@@ -196,7 +196,7 @@ class _Previewer:
             answers=dict(sorted(kept.items())),
             loudness=dict(sorted({**((known and known.loudness) or {}), **self.loudness}.items())),
         )
-        write_json(self.place / ITEM, to_plain(preview))
+        write_json(self.place / ITEM, to_builtins(preview))
 
     def answer(self, stem: str, run: RunFolder) -> PreviewAnswer:
         """An estimate and, where it is wanted and there is one, what was left out."""

@@ -23,7 +23,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.records import MetricRecord, json_schema, selection_label, to_plain
+from sam_audio_bench.records import MetricRecord, json_schema, selection_label, to_builtins
 
 __all__ = [
     "FILES",
@@ -48,7 +48,7 @@ __all__ = [
     "as_record",
     "read_record",
     "schemas",
-    "to_plain",
+    "to_builtins",
 ]
 
 _MOST_VIOLATIONS = 20  # of a schema, in a message

@@ -13,13 +13,13 @@ import pandas as pd
 from sam_audio_bench import audio, registry
 from sam_audio_bench.columns import metric_options
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
-from sam_audio_bench.files import cased_name
+from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.records import SubmittedTask
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.plugins import find_card
-from sam_audio_bench.records import PARTS
+from sam_audio_bench.records import ESTIMATE_PARTS
 from sam_audio_bench.run.estimate_check import check_estimate
 from sam_audio_bench.run.loading import prefetch
 from sam_audio_bench.run.plan import unavailable_reason
@@ -63,9 +63,9 @@ def rescore(
     """
     found = Rescored()
     for label, task in submission.tasks.items():
-        folder = submission.path / "audio" / cased_name(label)
+        folder = submission.path / "audio" / case_sensitive_name(label)
         if audio_root is not None:
-            folder = audio_root / cased_name(submission.separator) / cased_name(label) / "audio"
+            folder = audio_root / case_sensitive_name(submission.separator) / case_sensitive_name(label) / "audio"
         try:
             (data,) = registry.load_tasks([task.id], split=task.split, subset=task.subset)
         except Precondition as error:
@@ -131,7 +131,7 @@ def _scored_estimates(
     pickers = rows["picked_by"].fillna("")
     for (_, picker), own in rows.groupby(["candidate", pickers], sort=True):
         picked_by = str(picker) or None
-        target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in PARTS)
+        target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in ESTIMATE_PARTS)
         answer = Separation(target=target, residual=residual, picked_by=picked_by)
         yield (
             own,
@@ -142,7 +142,7 @@ def _scored_estimates(
 def _read(path: Path, item: Item) -> Audio:
     """Reads an estimate, at most one sample longer than the mixture: an hour of silence is a small file."""
     mixture = item.query.mixture
-    channels, rate = audio.outline(path)
+    channels, rate = audio.read_format(path)
     if rate != mixture.rate or channels > mixture.channels:
         raise BenchError(
             f"expected {mixture.channels} channel(s) at {mixture.rate} Hz in {path}, found {channels} at {rate} Hz"
@@ -153,7 +153,9 @@ def _read(path: Path, item: Item) -> Audio:
 def _file(folder: Path, answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> Path:
     name = answer_file(answers, item, part, picked_by)
     if name is None:
-        raise BenchError(f"expected an answer {cased_name(item)}.{part} among those of the submission, found none")
+        raise BenchError(
+            f"expected an answer {case_sensitive_name(item)}.{part} among those of the submission, found none"
+        )
     path = folder / name
     if safe_io.digest(path) != answers[name]:
         raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")

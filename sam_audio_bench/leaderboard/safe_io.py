@@ -25,8 +25,8 @@ from pyarrow import parquet
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import parquet_sandbox
-from sam_audio_bench.platforms import BINARY
-from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES
+from sam_audio_bench.platforms import O_BINARY
+from sam_audio_bench.run.store import SCORE_COLUMNS, SCORE_TYPES
 
 __all__ = [
     "LONGEST_TEXT",
@@ -138,7 +138,7 @@ def check_unpacks(path: Path) -> None:
 
 def scores(path: Path) -> pd.DataFrame:
     """Reads a table of scores whose columns and types are those of a run's; raises StoreError."""
-    return table(path, SCORE_TYPES, "scores", may_lack=("value", "picked_by"))[list(COLUMNS)]
+    return table(path, SCORE_TYPES, "scores", may_lack=("value", "picked_by"))[list(SCORE_COLUMNS)]
 
 
 def table(path: Path, types: pyarrow.Schema, what: str, *, may_lack: Collection[str]) -> pd.DataFrame:
@@ -200,7 +200,7 @@ def _opened(path: Path, largest: int = _LARGEST_FILE) -> Any:
     """Opens a file without following links."""
     if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
         raise StoreError(f"expected a plain file at {path}, found a link")
-    flags = BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = O_BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, os.O_RDONLY | flags)
     except OSError as error:

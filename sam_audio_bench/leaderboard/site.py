@@ -30,7 +30,7 @@ import jinja2
 import msgspec
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.files import atomic_write, cased_name, dump_json, temporary_files
+from sam_audio_bench.files import atomic_write, case_sensitive_name, dump_json, temporary_files
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.downloads import downloads
@@ -131,10 +131,10 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
         own = {"label": label, "task": task, "columns": columns, "list": item_list(board.tasks[label]), "up": "../"}
         yield f"tasks/{task['page']}", _render(environment, "task", own)
         yield f"items/{task['page']}", _render(environment, "items", own)
-        place = f"data/{cased_name(label)}/listen"
+        place = f"data/{case_sensitive_name(label)}/listen"
         yield f"{place}.js", _script(place, heard(data, label))
         for metric, scores in columns.items():
-            place = f"data/{cased_name(label)}/{cased_name(metric)}"
+            place = f"data/{case_sensitive_name(label)}/{case_sensitive_name(metric)}"
             yield f"{place}.js", _script(place, scores)
     for page in dict.fromkeys(line["page"] for line in data["lines"].values()):
         lines = {name: line for name, line in data["lines"].items() if line["page"] == page}

@@ -12,14 +12,14 @@ from scipy.stats import rankdata
 
 from sam_audio_bench import __version__
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.files import cased_name
+from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.board import Board, Line, rounded
 from sam_audio_bench.leaderboard.evidence import evidence_of
 from sam_audio_bench.leaderboard.item_lists import known_task
 from sam_audio_bench.leaderboard.labels import kind_of
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
-from sam_audio_bench.leaderboard.records import BoardRule, to_plain
+from sam_audio_bench.leaderboard.records import BoardRule, to_builtins
 from sam_audio_bench.leaderboard.sitetypes import (
     Agreement,
     ItemScores,
@@ -48,7 +48,7 @@ def site_data(root: Path, board: Board) -> SiteData:
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
         "overall": [one for rule in board.boards if (one := _overall(rule, board))["rows"]],
-        "reported": [{"id": name, **to_plain(source)} for name, source in board.reported.items()],
+        "reported": [{"id": name, **to_builtins(source)} for name, source in board.reported.items()],
         "agreement": _agreement(board),
         "slices": {label: task_slices(board, label) for label in board.tasks},
         "listen": _previews(root / "site" / LISTEN, board),
@@ -91,7 +91,7 @@ def _line(line: Line, board: Board) -> LineData:
         "kind": kind_of(separator.name, separator.oracle),
         "why": line.standing,
         "picked_by": line.picked_by,
-        "page": f"{cased_name(separator.name)}.html",
+        "page": f"{case_sensitive_name(separator.name)}.html",
         "date": entry.date,
         "attempts": log.attempts(board.entries)[separator.name],
         "summary": separator.summary,
@@ -127,7 +127,7 @@ def _task(label: str, board: Board) -> TaskData:
         "version": task.version,
         "split": task.split,
         "subset": task.subset,
-        "page": f"{cased_name(label)}.html",
+        "page": f"{case_sensitive_name(label)}.html",
         "description": card.summary,
         "prompt": card.prompt,
         "items": len(board.groups(label)),
@@ -199,7 +199,7 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
     found: dict[str, list[PreviewData]] = {}
     for label in board.tasks:
         order = {item: place for place, item in enumerate(board.groups(label))}
-        known = [(path, read_preview(path)) for path in (folder / cased_name(label)).glob(f"*/{ITEM}")]
+        known = [(path, read_preview(path)) for path in (folder / case_sensitive_name(label)).glob(f"*/{ITEM}")]
         if alien := [(path, one.item) for path, one in known if one.item not in order]:
             raise StoreError(f"expected {alien[0][0]} to be of an item of {label}, found {alien[0][1]}")
         for path, preview in sorted(known, key=lambda pair: order[pair[1].item]):
@@ -213,7 +213,7 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
                     "frames": preview.frames,
                     "credits": preview.credits,
                     "answers": {line: preview.answers[one] for line, one in digests.items() if one in preview.answers},
-                    "folder": f"{LISTEN}/{cased_name(label)}/{path.parent.name}",
+                    "folder": f"{LISTEN}/{case_sensitive_name(label)}/{path.parent.name}",
                     "has_reference": (path.parent / "reference.ogg").exists(),
                     "has_rest": (path.parent / "rest.ogg").exists(),
                     "loudness": preview.loudness or {},

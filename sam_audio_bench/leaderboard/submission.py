@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from msgspec import UNSET
 
-from sam_audio_bench.files import cased_name, safe_name
+from sam_audio_bench.files import case_sensitive_name, safe_name
 from sam_audio_bench.leaderboard import attributes, safe_io
 from sam_audio_bench.leaderboard.labels import REPORTED, kind_of
 from sam_audio_bench.leaderboard.records import (
@@ -121,7 +121,7 @@ def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str
     """
 
     def named(ending: str) -> str | None:
-        stems = (f"{name}.{ending}" for name in (cased_name(item), safe_name(item)))
+        stems = (f"{name}.{ending}" for name in (case_sensitive_name(item), safe_name(item)))
         return next((stem + suffix for stem in stems for suffix in _SUFFIXES if stem + suffix in answers), None)
 
     first = not picked_by and named("target.0") is not None

@@ -16,7 +16,7 @@ from msgspec import UNSET, structs
 from pyarrow import parquet
 
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
-from sam_audio_bench.files import cased_name, dump_json, sha256, write_json
+from sam_audio_bench.files import case_sensitive_name, dump_json, sha256, write_json
 from sam_audio_bench.leaderboard import attributes, log, safe_io
 from sam_audio_bench.leaderboard.card import Card, card_of
 from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
@@ -30,10 +30,10 @@ from sam_audio_bench.leaderboard.records import (
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
 from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submission
 from sam_audio_bench.plugins import find_card
-from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
+from sam_audio_bench.records import ESTIMATE_PARTS, MetricRecord, StoredEstimate, to_builtins
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.remote import find_runs
-from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
+from sam_audio_bench.run.store import SCORE_COLUMNS, SCORE_TYPES, RunFolder
 from sam_audio_bench.stats.cost import cost_of
 from sam_audio_bench.types import Status
 
@@ -91,7 +91,7 @@ def submit(
     ):
         staged = []
         for name, own in separators.items():
-            goal, file = Path(temporary) / cased_name(name), None if name in BASELINES else card
+            goal, file = Path(temporary) / case_sensitive_name(name), None if name in BASELINES else card
             staged.append((_stage(goal, name, own, to, file, revision, say, with_audio=with_audio), goal))
         if dry_run:
             return [replace(one, written=False, note=one.note or "dry run") for one, _ in staged]
@@ -130,7 +130,7 @@ def _stage(
 
 def _check_name(name: str, to: Path) -> None:
     """Raises UsageError for a name that readers would take for another one."""
-    if cased_name(name) == REPORTED:
+    if case_sensitive_name(name) == REPORTED:
         raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
     if fault := name_fault(name):
         raise UsageError(f"{fault}; a separator is called by its attribute `name`")
@@ -198,7 +198,7 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
             )
         number += 1
         revision = f"{base}+{number}"
-        place = place.with_name(cased_name(revision))
+        place = place.with_name(case_sensitive_name(revision))
     return structs.replace(header, separator=structs.replace(header.separator, revision=revision))
 
 
@@ -254,7 +254,7 @@ def _answers(folder: RunFolder) -> dict[str, str]:
             continue
         estimates: list[StoredEstimate] = [record, *(kept for number, kept in record.kept.items() if number == "0")]
         for estimate in estimates:
-            for part in PARTS:
+            for part in ESTIMATE_PARTS:
                 name = str(getattr(estimate, part))
                 found[name] = safe_io.digest(folder.path / "audio" / name)
                 if found[name] != getattr(estimate.sha256, part):
@@ -269,7 +269,7 @@ def _header(
     name: str, folders: Sequence[RunFolder], card: Card, answers: dict[str, dict[str, str]], revision: str | None,
     *, with_audio: bool,
 ) -> SubmissionRecord:  # fmt: skip
-    models = {dump_json(to_plain(folder.header.model)) for folder in folders}
+    models = {dump_json(to_builtins(folder.header.model)) for folder in folders}
     if len(models) > 1:
         raise UsageError(f"expected runs of one {name}, found {len(models)} that differ in weights or settings")
     for one, other in pairwise(folders):
@@ -363,7 +363,7 @@ def _metrics(folders: Iterable[RunFolder]) -> dict[str, MetricRecord]:
 
 def _scores(folders: Sequence[RunFolder]) -> pd.DataFrame:
     frames = [folder.frame().assign(task=_label(folder)) for folder in folders]
-    frame = pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+    frame = pd.concat(frames, ignore_index=True)[list(SCORE_COLUMNS)]
     return frame.assign(status=[str(Status(status)) for status in frame["status"]])
 
 
@@ -375,12 +375,12 @@ def _write(folder: Path, header: SubmissionRecord, folders: Sequence[RunFolder],
         (folder / attributes.ATTRIBUTES).write_bytes(known)
     if header.has_audio:
         for run in folders:
-            goal = folder / "audio" / cased_name(_label(run))
+            goal = folder / "audio" / case_sensitive_name(_label(run))
             goal.mkdir(parents=True)
             for name in header.answers[_label(run)]:
                 shutil.copyfile(run.path / "audio" / name, goal / name)
     header = structs.replace(header, scores_sha256=safe_io.digest(folder / SCORES))
-    write_json(folder / HEADER, to_plain(header))
+    write_json(folder / HEADER, to_builtins(header))
 
 
 def _explain(name: str, problems: Sequence[ValidationProblem]) -> str:

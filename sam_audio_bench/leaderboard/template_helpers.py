@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from sam_audio_bench.files import cased_name
+from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.leaderboard import figures
 from sam_audio_bench.leaderboard.records import PreviewAnswer, Quantity, ReportedNumbers
 from sam_audio_bench.leaderboard.sitetypes import (
@@ -94,8 +94,8 @@ def is_web_link(link: str) -> bool:
 
 FILTERS = {
     "number": number, "names": names, "interval": interval, "amount": amount, "plain": plain, "mebibytes": mebibytes,
-    "quantity": quantity, "describe_spans": describe_spans, "is_web_link": is_web_link, "safe_name": cased_name,
-    "listeners": listeners, "p_value": p_value,
+    "quantity": quantity, "describe_spans": describe_spans, "is_web_link": is_web_link,
+    "safe_name": case_sensitive_name, "listeners": listeners, "p_value": p_value,
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
-from sam_audio_bench.files import cased_name, safe_name
+from sam_audio_bench.files import case_sensitive_name, safe_name
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, check_attributes
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
@@ -24,7 +24,7 @@ from sam_audio_bench.leaderboard.records import Aggregate, SchemaError
 from sam_audio_bench.leaderboard.score_checks import check_task, examples, unanswered
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, find_submissions
 from sam_audio_bench.plugins import find_card
-from sam_audio_bench.run.store import PARTS
+from sam_audio_bench.run.store import ESTIMATE_PARTS
 
 if TYPE_CHECKING:
     from sam_audio_bench.leaderboard.rescoring import Rescored
@@ -169,7 +169,7 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
         wanted[ATTRIBUTES] = header.attributes_sha256
     if header.has_audio:
         for label, answers in header.answers.items():
-            wanted |= {f"audio/{cased_name(label)}/{name}": digest for name, digest in answers.items()}
+            wanted |= {f"audio/{case_sensitive_name(label)}/{name}": digest for name, digest in answers.items()}
     for name in sorted(set(present) - set(wanted)):
         yield name, "expected only files that submission.json names, found this one"
     for name in sorted(set(wanted) - set(present)):
@@ -214,9 +214,11 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
 def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Iterator[tuple[str, str]]:
     """Checks that every estimate has digests; one without could be replaced later."""
     parts = {name.rpartition(".")[0] for name in stated}
-    names = {item: (cased_name(item), safe_name(item)) for item in answered}
+    names = {item: (case_sensitive_name(item), safe_name(item)) for item in answered}
     bare = sorted(
-        item for item, own in names.items() if not any({f"{one}.{part}" for part in PARTS} <= parts for one in own)
+        item
+        for item, own in names.items()
+        if not any({f"{one}.{part}" for part in ESTIMATE_PARTS} <= parts for one in own)
     )
     if bare:
         yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sam_audio_bench.blocks import all_finite, any_sound
+from sam_audio_bench.blocks import all_finite, has_sound
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
@@ -50,7 +50,7 @@ class SpanOverlap(Metric):
             return self._all(None)
         if not all_finite(answer.target.samples):
             return self._all(Status.NON_FINITE)
-        silent = not any_sound(answer.target.samples)  # a silent clip below one window would count as active
+        silent = not has_sound(answer.target.samples)  # a silent clip below one window would count as active
         found = [] if silent else active_spans(answer.target.samples, answer.target.rate, threshold=self.threshold)
         status = Status.OK if found else Status.SILENT_ESTIMATE
         merged = span_overlap(reference=wanted, estimate=found)

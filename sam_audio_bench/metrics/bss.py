@@ -202,12 +202,12 @@ def _end_to_end(signals: Tensor) -> Tensor:
     """Channels with room for the filter behind each: ``[sources, channels, time] -> [sources, samples]``."""
     if not blocks.is_long(signals):
         return pad(signals, (0, TAPS - 1)).flatten(-2)
-    found = blocks.Growing(len(signals))
+    found = blocks.BlockAccumulator(len(signals))
     for channel in signals.unbind(1):
-        for (part,) in blocks.parts(channel):
+        for (part,) in blocks.iter_blocks(channel):
             found.append(part.cpu().numpy())
         found.append(np.zeros((len(signals), TAPS - 1), found.dtype))
-    return torch.from_numpy(found.finished())
+    return torch.from_numpy(found.to_array())
 
 
 def _decompose(references: Tensor, estimates: Tensor, taps: int = TAPS) -> Decomposition:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.blocks import all_finite
-from sam_audio_bench.devices import deterministic_fp32, usable_device
+from sam_audio_bench.devices import deterministic_fp32, require_device
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
 from sam_audio_bench.metrics.distance_catalogue import EmbeddingIdentity
@@ -79,7 +79,7 @@ class Embedder(ABC):
         if not SHORTEST <= window <= LONGEST:
             raise UsageError(f"expected windows of {SHORTEST} to {LONGEST:g} s, found {window:g}")
         self.checkpoint, self.layer, self.window = checkpoint, layer, float(window)
-        self.device = usable_device(device)
+        self.device = require_device(device)
         self._network: Any = None
 
     @property

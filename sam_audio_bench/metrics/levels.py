@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sam_audio_bench.audio import to_mono
-from sam_audio_bench.blocks import blockwise
+from sam_audio_bench.blocks import apply_blockwise
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row, known_absent
 from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
@@ -63,7 +63,7 @@ def _reconstruction(item: Item, answer: Separation) -> Score:
     if len({part.rate for part in parts}) > 1 or len({part.samples.shape for part in parts}) > 1:
         return Score(None, Status.LENGTH_MISMATCH)
     mixture = parts[0].samples
-    summed = blockwise(lambda one, other: one.double() + other.double(), parts[1].samples, parts[2].samples)
+    summed = apply_blockwise(lambda one, other: one.double() + other.double(), parts[1].samples, parts[2].samples)
     status = functional.classify(mixture, summed)
     if status not in (Status.OK, Status.SILENT_ESTIMATE):
         return Score(None, status)

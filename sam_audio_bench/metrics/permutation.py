@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from sam_audio_bench.blocks import stacked
+from sam_audio_bench.blocks import stack_signals
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
@@ -51,4 +51,4 @@ class PermutedSISDR(Metric):
 
 def _flat(signals: Sequence[Audio]) -> Tensor:
     """``[signals, channels * time]``."""
-    return stacked([audio.samples for audio in signals]).flatten(1)
+    return stack_signals([audio.samples for audio in signals]).flatten(1)

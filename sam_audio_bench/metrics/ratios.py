@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sam_audio_bench.blocks import blockwise, is_long, stacked
+from sam_audio_bench.blocks import apply_blockwise, is_long, stack_signals
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.catalogue import CAP_DB, FLOOR_DB, metric_ids_of
@@ -94,8 +94,8 @@ class ReferenceMetric(StereoMetric):
         """``[sources, channels, time]``, or None where the shapes differ."""
         tensors = [audio.samples for audio in signals]
         if self.stereo == "mono":
-            tensors = [blockwise(_mean_channel, samples) for samples in tensors]
-        return self.prepare(stacked(tensors)) if len({samples.shape for samples in tensors}) == 1 else None
+            tensors = [apply_blockwise(_mean_channel, samples) for samples in tensors]
+        return self.prepare(stack_signals(tensors)) if len({samples.shape for samples in tensors}) == 1 else None
 
     def _status(self, truth: Tensor | None, given: Tensor | None, rates: set[int]) -> Status:
         if truth is None or given is None or truth.shape != given.shape or len(rates) > 1:

@@ -24,7 +24,7 @@ from sam_audio_bench.metrics.speech import Signal, SpeechMetric
 from sam_audio_bench.metrics.weights import OwnModel, pretrained
 from sam_audio_bench.nn.hub import Checkpoint, Source
 from sam_audio_bench.nn.text import quiet
-from sam_audio_bench.tabular import json_lines, parse_table, read_text
+from sam_audio_bench.tabular import parse_json_lines, parse_table, read_text
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = ["DifferentialWordErrorRate", "WordErrorRate", "read_transcripts"]
@@ -211,8 +211,8 @@ def read_transcripts(path: Path) -> dict[str, str]:
 
 def _text_rows(path: Path) -> Iterator[tuple[int, str, str]]:
     table = parse_table(read_text(path))
-    if table.faults:
-        number, what = table.faults[0]
+    if table.errors:
+        number, what = table.errors[0]
         raise UsageError(f"row {number} of {path}: {what}")
     if not {"id", "transcript"} <= set(table.names):
         raise UsageError(f"expected the columns id and transcript in {path}, found {', '.join(table.names) or 'none'}")
@@ -221,7 +221,7 @@ def _text_rows(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    for number, value in json_lines(read_text(path)):
+    for number, value in parse_json_lines(read_text(path)):
         if not isinstance(value, dict) or "id" not in value:
             raise UsageError(f"row {number} of {path}: expected an object with id and transcript, found {value!r:.80}")
         said = value.get("transcript")

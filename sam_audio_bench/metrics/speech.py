@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_audio_bench.audio import resample, to_mono
-from sam_audio_bench.blocks import blockwise
+from sam_audio_bench.blocks import apply_blockwise
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Metric, Row
@@ -105,7 +105,7 @@ class SpeechMetric(Metric):
 
     def _signal(self, audio: Audio) -> Signal:
         samples: Signal = (
-            resample(Audio(blockwise(Tensor.double, audio.samples), audio.rate), self.rate).samples[0].numpy()
+            resample(Audio(apply_blockwise(Tensor.double, audio.samples), audio.rate), self.rate).samples[0].numpy()
         )
         return samples
 

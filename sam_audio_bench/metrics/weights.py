@@ -18,7 +18,7 @@ import torch
 
 from sam_audio_bench.audio import resample, to_mono
 from sam_audio_bench.blocks import all_finite
-from sam_audio_bench.devices import deterministic_fp32, find_device, lacking
+from sam_audio_bench.devices import deterministic_fp32, device_unavailable_reason, find_device
 from sam_audio_bench.errors import BenchError, Precondition
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row, StereoMetric
@@ -66,7 +66,7 @@ class OwnModel:
 
     def missing(self) -> str | None:
         """Why the model cannot be used here, and what would change that; looks at file names only."""
-        if (lack := lacking(self._place)) is not None:
+        if (lack := device_unavailable_reason(self._place)) is not None:
             return f"{lack}; use --metric-args device=cpu"
         try:
             self._model()

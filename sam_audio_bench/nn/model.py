@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from sam_audio_bench.devices import usable_device
+from sam_audio_bench.devices import require_device
 from sam_audio_bench.nn.checkpoint import check_strict, load_in_parts, open_weights, under
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment
@@ -118,7 +118,7 @@ class SAMAudio(nn.Module):
         Raises:
             Precondition: the checkpoint is missing, damaged, or another one than its config describes.
         """
-        device = usable_device(device)
+        device = require_device(device)
         checkpoint = place if isinstance(place, Checkpoint) else find_separator(place, revision)
         config = SAMAudioConfig.of_folder(checkpoint.folder)
         with torch.device("meta"):

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.tabular import spreadsheet_csv
+from sam_audio_bench.tabular import format_spreadsheet_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,7 +128,7 @@ class Plot:
                 )  # fmt: skip
         saved.append(folder / f"{self.name}.csv")
         with atomic_write(saved[-1]) as temporary:
-            temporary.write_text(spreadsheet_csv(self.data), encoding="utf-8", newline="\n")
+            temporary.write_text(format_spreadsheet_csv(self.data), encoding="utf-8", newline="\n")
         return saved
 
     def themed(self, theme: str) -> Plot:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from sam_audio_bench.files import cased_name
+from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.plots.base import MOST_VECTORS, Plot, ink, require, styled
 from sam_audio_bench.plots.lines import (
     Line,
@@ -77,7 +77,7 @@ def bars(data: RunData, metric: str) -> Plot:
         + _beyond(ends, limits)
     )
     return Plot(
-        name=f"bars-{cased_name(metric)}", title=f"{metric}: means", caption=caption, figure=figure,
+        name=f"bars-{case_sensitive_name(metric)}", title=f"{metric}: means", caption=caption, figure=figure,
         data=pd.DataFrame(table),
     )  # fmt: skip
 
@@ -114,7 +114,7 @@ def box(data: RunData, metric: str) -> Plot:
         + _beyond([row["value"] for row in known], limits)
     )
     return Plot(
-        name=f"box-{cased_name(metric)}", title=f"{metric}: items", caption=caption, figure=figure,
+        name=f"box-{case_sensitive_name(metric)}", title=f"{metric}: items", caption=caption, figure=figure,
         data=pd.DataFrame(table),
     )  # fmt: skip
 

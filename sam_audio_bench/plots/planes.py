@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import cased_name
+from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.plots.base import MOST_VECTORS, Plot, colour_of, ink, require, shape_of, styled
 from sam_audio_bench.plots.lines import (
     Line,
@@ -96,7 +96,7 @@ def scatter(data: RunData, one: str, other: str | None = None) -> Plot:
         add_legend(figure, lines)
     caption = "A dot is an item that has both scores." + " Line: equal scores." * same
     caption += " Hollow: oracles." * any(line.oracle for line in lines) + _far_off(plane, drawn[["x", "y"]].to_numpy())
-    name = "-".join(["scatter", cased_name(one), *([] if other is None else [cased_name(other)])])
+    name = "-".join(["scatter", case_sensitive_name(one), *([] if other is None else [case_sensitive_name(other)])])
     return Plot(name=name, title=title, caption=caption, figure=figure, data=drawn)
 
 
@@ -191,7 +191,7 @@ def pareto(data: RunData, metric: str) -> Plot:
     caption = _pareto_caption(drawn, lines, left, has_front=fronts > 0)
     caption += _far_off(plane, drawn[["real_time_factor", "mean"]].to_numpy())
     title = f"{metric} against cost"
-    return Plot(name=f"pareto-{cased_name(metric)}", title=title, caption=caption, figure=figure, data=drawn)
+    return Plot(name=f"pareto-{case_sensitive_name(metric)}", title=title, caption=caption, figure=figure, data=drawn)
 
 
 def _factor(costs: dict[tuple[str, str], Cost], row: SummaryRow) -> float | None:

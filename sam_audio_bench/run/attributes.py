@@ -16,7 +16,7 @@ import pyarrow
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, sha256
-from sam_audio_bench.records import ItemRecord, to_plain
+from sam_audio_bench.records import ItemRecord, to_builtins
 from sam_audio_bench.tasks.attributes import RESERVED, Attribute
 
 __all__ = [
@@ -39,7 +39,7 @@ _REMEDY = "`sabench score {} --changed` writes it, and computes no score again t
 
 def _join_item(record: ItemRecord, given: Mapping[str, Attribute]) -> dict[str, Attribute]:
     """Returns the attributes of an item; those of the data set override measured ones of the same name."""
-    measured = {} if record.measured is None else to_plain(record.measured)
+    measured = {} if record.measured is None else to_builtins(record.measured)
     seconds = {"seconds": record.audio_seconds} if record.audio_seconds else {}
     return {**seconds, **{name: float(value) for name, value in measured.items() if value is not None}, **given}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sam_audio_bench.cards import Card
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import improvement_card
-from sam_audio_bench.options import parse_spelling
+from sam_audio_bench.options import parse_specification
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import ModelRecord, RunRecord, read_run
 from sam_audio_bench.run.remote import find_runs
@@ -37,7 +37,7 @@ def list_citations(header: RunRecord) -> list[str]:
     Raises:
         Precondition: a plugin that was used cannot be imported.
     """
-    names = (parse_spelling(record.id).name for record in header.metrics)
+    names = (parse_specification(record.id).name for record in header.metrics)
     metrics = (improvement_card(name) or find_card("metrics", name) for name in names)
     picker = PICKERS.get(header.picker.name.partition("-")[0]) if header.picker else None
     cards = [find_card("tasks", header.task.id), _find_separator_card(header.model), *metrics, picker]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sam_audio_bench import registry
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.records import ModelRecord, to_plain
+from sam_audio_bench.records import ModelRecord, to_builtins
 from sam_audio_bench.run.global_state import GlobalState
 from sam_audio_bench.run.output_log import CapturedText, capture_text
 from sam_audio_bench.run.process_exit import prevent_exit
@@ -83,7 +83,7 @@ def prepare_separator(
         separator=built.component,
         model=built.identity,
         build_arguments=BuildArguments(spec, dict(arguments), dict(offered), timeout),
-        accepted_options=built.taken,
+        accepted_options=built.accepted,
         constructor_state=None if after.has_same_settings(before) else after,
         construction_output=printed.text,
     )
@@ -134,7 +134,7 @@ def _check_separator(component: Any, identity: Any) -> None:
 
     separator = core_of(component)
     kind = type(separator).__qualname__
-    methods = [name for name in registry.METHODS if getattr(separator, name, None) is not None]
+    methods = [name for name in registry.SEPARATOR_METHODS if getattr(separator, name, None) is not None]
     if not methods:
         near = difflib.get_close_matches("separate", [name for name in dir(separator) if name[0] != "_"], n=1)
         hint = f", but {near[0]}" if near else ""
@@ -150,8 +150,8 @@ def _check_separator(component: Any, identity: Any) -> None:
     needs_other_references(component)
     bool(getattr(separator, "deterministic", False))
     try:
-        dump_json(to_plain(identity))
-        json.dumps(to_plain(identity), ensure_ascii=False).encode()
+        dump_json(to_builtins(identity))
+        json.dumps(to_builtins(identity), ensure_ascii=False).encode()
     except ValueError as error:  # an unpaired surrogate
         raise UsageError(
             f"expected settings, revision and options of {separator.name} that can be written as UTF-8, found: "

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from sam_audio_bench.blocks import blockwise
+from sam_audio_bench.blocks import apply_blockwise
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
 __all__ = ["copy_estimate", "copy_item", "copy_query"]
@@ -36,4 +36,4 @@ def copy_estimate(estimate: Separation) -> Separation:
 
 def _copy(sound: Audio) -> Audio:
     """Copies a sound, a long one to disk; not in `copy_query`, as separators need mixtures in memory anyway."""
-    return Audio(blockwise(torch.clone, sound.samples), sound.rate)
+    return Audio(apply_blockwise(torch.clone, sound.samples), sound.rate)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sam_audio_bench.errors import BenchError, UsageError, describe_error, unknown_name
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.notebook import STYLE, player, prompt_html, quoted, row_html
+from sam_audio_bench.notebook import STYLE, escape_text, player_html, prompt_html, row_html
 from sam_audio_bench.records import read_run
 from sam_audio_bench.render.layout import line_label
 from sam_audio_bench.render.numbers import number
@@ -142,7 +142,7 @@ def render_results_html(results: Results) -> str:
         return table
     limit = _SizeLimit(_MAX_CHARACTERS)
     items = "".join(_render_item(one, results, limit) for one in find_worst_items(results, separator, metric))
-    title = f"Where {quoted(separator)} is worst, by {quoted(metric)}"
+    title = f"Where {escape_text(separator)} is worst, by {escape_text(metric)}"
     return (
         f'{table}{STYLE}<details open class="sabench-sound"><summary><b>{title}</b></summary>'
         f"{items}<p><small>Sounds: the first {_SECONDS:g} s in mono, as MP3, for listening only.</small></p></details>"
@@ -211,16 +211,18 @@ def _render_item(one: WorstItem, results: Results, limit: _SizeLimit) -> str:
     """Returns prompt, score, and players of mixture, estimate and reference."""
     folder, item, reason = load_worst_item(results.runs, one)
     prompt = "" if item is None else f", asked for {prompt_html(item.query.prompt)}"
-    task = quoted(results.labels.get(one.task, one.task))
-    head = f"<p><b>{quoted(one.item)}</b> of {task}: {quoted(one.score)}{prompt}</p>"
+    task = escape_text(results.labels.get(one.task, one.task))
+    head = f"<p><b>{escape_text(one.item)}</b> of {task}: {escape_text(one.score)}{prompt}</p>"
     sounds = {
-        "mixture": _render_note(reason) if item is None else player(item.query.mixture, seconds=_SECONDS, mono=True)
+        "mixture": _render_note(reason)
+        if item is None
+        else player_html(item.query.mixture, seconds=_SECONDS, mono=True)
     }
     sounds["answer"] = _render_estimate(folder, one.item)
     if item is not None:
         known = item.reference
         sounds["reference"] = (
-            _render_note("there is none") if known is None else player(known, seconds=_SECONDS, mono=True)
+            _render_note("there is none") if known is None else player_html(known, seconds=_SECONDS, mono=True)
         )
     return head + "".join(row_html(name, limit.fit(content)) for name, content in sounds.items())
 
@@ -258,10 +260,10 @@ def _render_estimate(folder: RunFolder | None, item: str) -> str:
     if path is None:
         return _render_note("no audio is kept of it here")
     try:
-        return player(audio.read(path), seconds=_SECONDS, mono=True) + _render_note(str(path))
+        return player_html(audio.read(path), seconds=_SECONDS, mono=True) + _render_note(str(path))
     except BenchError as error:
         return _render_note(describe_error(error))
 
 
 def _render_note(text: str) -> str:
-    return f" <small>{quoted(text)}</small>"
+    return f" <small>{escape_text(text)}</small>"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_audio_bench.digests import flush_digests, joined
+from sam_audio_bench.digests import combined_digest, flush_digests
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.metrics.distance_catalogue import (
     DISTANCES,
@@ -210,7 +210,7 @@ def _embed_task(
         sounds=len(used),
         windows=sum(len(vectors) for _, vectors in used),
         recordings=len({sound.group for sound, _ in used}),
-        sha256=joined(*sorted(sound.content for sound, _ in used)),
+        sha256=combined_digest(*sorted(sound.content for sound, _ in used)),
     )
     return estimates, embedded, about
 

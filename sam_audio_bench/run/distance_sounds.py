@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import file_digest, joined
+from sam_audio_bench.digests import combined_digest, file_digest
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import is_url
 from sam_audio_bench.render.text import pluralize
@@ -61,7 +61,9 @@ class SeparatorRuns:
                     raise UsageError(
                         f"expected each item of {self.separator} on {self.task} in one run folder, found {item} in two"
                     )
-                found[item] = Sound(item, record.group, joined("file", file_digest(path)), partial(audio.read, path))
+                found[item] = Sound(
+                    item, record.group, combined_digest("file", file_digest(path)), partial(audio.read, path)
+                )
         return found
 
     def absent_items(self) -> set[str]:
@@ -147,7 +149,10 @@ def list_reference_sounds(
             )
         return [
             Sound(
-                item, data.groups[item], joined(kind, data.content_sha256(item)), partial(_load_part, data, item, kind)
+                item,
+                data.groups[item],
+                combined_digest(kind, data.content_sha256(item)),
+                partial(_load_part, data, item, kind),
             )
             for item in items
         ]
@@ -159,7 +164,7 @@ def list_reference_sounds(
         raise Precondition(f"expected a run folder, or at least two sound files, in {folder}, found {len(paths)} files")
     names = [f"file:{path.relative_to(folder).as_posix()}" for path in paths]
     return [
-        Sound(name, name, joined("file", file_digest(path)), partial(audio.read, path))
+        Sound(name, name, combined_digest("file", file_digest(path)), partial(audio.read, path))
         for name, path in zip(names, paths, strict=True)
     ]
 
@@ -179,7 +184,7 @@ def _list_estimates(task: str, reference: str, items: Sequence[str]) -> list[Sou
 def _load_part(data: TaskData, item: str, kind: str) -> Audio:
     loaded = data.load(item)
     if kind == "mixtures":
-        return audio.as_stored(loaded.query.mixture, copy=False)
+        return audio.round_trip(loaded.query.mixture, copy=False)
     if loaded.reference is None:
         raise UsageError(f"expected a reference of {item}, found none")
     return loaded.reference

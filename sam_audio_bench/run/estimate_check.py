@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sam_audio_bench.blocks import Growing, all_finite, is_long, parts
+from sam_audio_bench.blocks import BlockAccumulator, all_finite, is_long, iter_blocks
 from sam_audio_bench.errors import BadSeparation
 from sam_audio_bench.run.lag import lag_behind_mixture
 from sam_audio_bench.separators.answers import difference
@@ -160,7 +160,7 @@ def _adds_up(target: Audio, residual: Audio, mixture: Audio) -> bool:
     """Whether target and residual, as returned, add up to the mixture, except for rounding."""
     length = min(target.length, residual.length, mixture.length)
     error = total = 0.0
-    for one, other, both in parts(*(sound.samples[:, :length] for sound in (target, residual, mixture))):
+    for one, other, both in iter_blocks(*(sound.samples[:, :length] for sound in (target, residual, mixture))):
         error += float((one + other - both).square().sum())
         total += float(both.square().sum())
     return error <= _ROUNDING * total
@@ -177,12 +177,12 @@ def _resize(audio: Audio, length: int) -> Audio:
 
 def _resize_long(samples: Tensor, length: int) -> Tensor:
     """Resizes a long sound into a new file, in which its channels are contiguous again."""
-    found = Growing(len(samples))
-    for (part,) in parts(samples):
+    found = BlockAccumulator(len(samples))
+    for (part,) in iter_blocks(samples):
         found.append(part.numpy())
     if missing := length - samples.shape[1]:
         found.append(torch.zeros(len(samples), missing, dtype=samples.dtype).numpy())
-    return torch.from_numpy(found.finished())
+    return torch.from_numpy(found.to_array())
 
 
 def trim_item(item: Item, length: int) -> Item:

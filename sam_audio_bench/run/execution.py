@@ -25,7 +25,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import BenchError, StoreError, describe_error
 from sam_audio_bench.files import safe_names
-from sam_audio_bench.records import PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
+from sam_audio_bench.records import ESTIMATE_PARTS, ItemRecord, PartDigests, PartStats, StoredEstimate, read_records
 from sam_audio_bench.run import interruption, output_log, stages, tracing
 from sam_audio_bench.run.batching import AdaptiveBatching
 from sam_audio_bench.run.contract import get_batch_size, needs_other_references
@@ -220,7 +220,7 @@ class Recorder:
         columns = [metric.id for metric in folder.metrics]
         there = set(os.listdir(folder.path / "audio"))  # noqa: PTH208 - names, not paths
         for record in [record for record in folder.items.values() if not record.failed]:
-            names = [str(getattr(view.files, part)) for view in scored_estimates(record) for part in PARTS]
+            names = [str(getattr(view.files, part)) for view in scored_estimates(record) for part in ESTIMATE_PARTS]
             if removed := sorted({*names, *candidate_files(record)} - there):
                 path = folder.path / "audio" / removed[0]
                 message = f"expected the estimate {path}, found it removed meanwhile; the same command makes it again"
@@ -327,7 +327,7 @@ class Recorder:
     def _write(self, identifier: str, separation: Separation, candidate: int | None = None) -> StoredEstimate:
         """Writes target and residual, and returns their names, digests, sizes and times."""
         names, found = {}, {}
-        for part in PARTS:
+        for part in ESTIMATE_PARTS:
             path = audio.write(
                 self.job.folder.audio_stem(self._names[identifier], part, candidate), getattr(separation, part)
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from sam_audio_bench.files import now
+from sam_audio_bench.files import utc_now
 from sam_audio_bench.records import Commit, ErrorRecord, ItemRecord, RunRecord, Setting, Timing
 from sam_audio_bench.run import provenance
 from sam_audio_bench.run.job import Job
@@ -26,7 +26,7 @@ def make_start_record(plan: Plan, job: Job) -> RunRecord:
     commit, settings = provenance.commit(), plan.settings
     return RunRecord(
         status="started",
-        started=now(),
+        started=utc_now(),
         model=job.model,
         task=job.data.record,
         metrics=merge_metric_records(job.metrics, job.folder.metrics),
@@ -53,7 +53,7 @@ def make_end_record(folder: RunFolder, status: str, wall_seconds: float, usage: 
     return structs.replace(
         folder.header,
         status=status,
-        finished=now(),
+        finished=utc_now(),
         errors=[error for record in folder.items.values() for error in _list_errors(record)],
         timing=Timing(
             wall_seconds=wall_seconds,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from sam_audio_bench.columns import LoadedMetric
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.records import SCHEMA_VERSION, ItemRecord, ModelRecord
 from sam_audio_bench.run.contract import BuildArguments, needs_other_references
 from sam_audio_bench.run.global_state import GlobalState
@@ -172,12 +172,12 @@ def compute_common_fingerprint(
         return None
     picked = "" if reranking is None or picker is None else f"{reranking.candidates} {picker.fingerprint()}"
     mono = str(settings.stereo == "mono")
-    return joined(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
+    return combined_digest(model.fingerprint(), data.label, str(settings.seed), str(settings.align), mono, picked)
 
 
 def compute_fingerprint(common: str | None, dependency_digest: Callable[[str], str], item: str, content: str) -> str:
     """Returns a digest of everything that an estimate of an item depends on; "" if a part cannot be identified."""
-    return "" if common is None else joined(common, item, content, dependency_digest(item))[:32]
+    return "" if common is None else combined_digest(common, item, content, dependency_digest(item))[:32]
 
 
 def make_dependency_digest(separator: AnySeparator, data: TaskData) -> Callable[[str], str]:
@@ -195,6 +195,6 @@ def make_dependency_digest(separator: AnySeparator, data: TaskData) -> Callable[
 
     @cache
     def group_digest(group: str) -> str:
-        return joined(*(part for item in sorted(members[group]) for part in (item, data.content_sha256(item))))
+        return combined_digest(*(part for item in sorted(members[group]) for part in (item, data.content_sha256(item))))
 
     return lambda item: group_digest(data.groups[item])

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from sam_audio_bench.files import dump_json
-from sam_audio_bench.platforms import BINARY
+from sam_audio_bench.platforms import O_BINARY
 
 __all__ = ["ITEMS", "SCORES", "Journal", "count_synced_lines", "read_synced_bytes", "sync_folder"]
 
@@ -133,7 +133,7 @@ class Journal:
             if (found.st_ino, found.st_dev) == (own.st_ino, own.st_dev):
                 return known
             raise FileNotFoundError(2, "expected the file that this run writes, found another one", str(path))
-        self._open[name] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY, 0o666)
+        self._open[name] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | O_BINARY, 0o666)
         return self._open[name]
 
     def _close_files(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from sam_audio_bench.audio import to_mono
-from sam_audio_bench.blocks import parts
+from sam_audio_bench.blocks import iter_blocks
 from sam_audio_bench.metrics.functional.energy import energy
 from sam_audio_bench.metrics.functional.lag import RESEMBLES, find_lag
 from sam_audio_bench.types import Audio, Item
@@ -53,6 +53,6 @@ def _loudest_segment(samples: Tensor, size: int) -> slice:
     """Returns the consecutive segment of ``[channels, time]`` with the highest energy."""
     if samples.shape[1] <= size:
         return slice(None)
-    energies = [float(energy(part).sum()) for (part,) in parts(samples, size=size * len(samples))]
+    energies = [float(energy(part).sum()) for (part,) in iter_blocks(samples, size=size * len(samples))]
     start = size * max(range(len(energies)), key=energies.__getitem__)
     return slice(start, start + size)

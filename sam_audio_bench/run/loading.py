@@ -66,7 +66,7 @@ def _load(load: Callable[[str], Item], identifiers: Sequence[str]) -> Batch:
 
 def _on_grid(item: Item) -> Item:
     """Returns the item with its mixture quantized as in a file, so that the mixture's own improvement is 0 dB."""
-    return replace(item, query=replace(item.query, mixture=audio.as_stored(item.query.mixture, copy=False)))
+    return replace(item, query=replace(item.query, mixture=audio.round_trip(item.query.mixture, copy=False)))
 
 
 class _LoaderWithOthers:

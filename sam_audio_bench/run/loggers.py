@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error, unknown_name
 from sam_audio_bench.files import dump_json, expand_home, safe_name
 from sam_audio_bench.identity import Options
-from sam_audio_bench.records import to_plain
+from sam_audio_bench.records import to_builtins
 from sam_audio_bench.separators.catalogue import BASELINES, is_installed
 
 if TYPE_CHECKING:
@@ -247,9 +247,9 @@ def _config(plan: Plan) -> Options:
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "options": {name: entry["value"] for name, entry in plan.config.items()},
-        "separators": {job.model.name: to_plain(job.model) for job in plan.jobs},
-        "tasks": {job.data.label: to_plain(job.data.record) for job in plan.jobs},
-        "metrics": {record.id: to_plain(record) for job in plan.jobs for one in job.metrics
+        "separators": {job.model.name: to_builtins(job.model) for job in plan.jobs},
+        "tasks": {job.data.label: to_builtins(job.data.record) for job in plan.jobs},
+        "metrics": {record.id: to_builtins(record) for job in plan.jobs for one in job.metrics
                     for record in one.records.values()},
     }  # fmt: skip
 
@@ -313,9 +313,9 @@ def _write(path: Path, sound: Audio) -> str | None:
     """Writes a sound in an audible form and returns remarks on what was changed for that; None: it is inaudible."""
     import soundfile
 
-    from sam_audio_bench.notebook import audible_samples
+    from sam_audio_bench.notebook import playable_samples
 
-    samples, remarks = audible_samples(sound, _SECONDS)
+    samples, remarks = playable_samples(sound, _SECONDS)
     if samples is None:
         return None
     soundfile.write(path, samples, sound.rate, format="WAV", subtype="PCM_16")

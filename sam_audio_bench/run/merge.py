@@ -11,9 +11,9 @@ from pathlib import Path
 from msgspec import structs
 
 from sam_audio_bench.errors import BenchError, StoreError, UsageError
-from sam_audio_bench.files import atomic_write, local_place
+from sam_audio_bench.files import atomic_write, require_local_path
 from sam_audio_bench.identity import Difference, differences
-from sam_audio_bench.records import PARTS, RunRecord
+from sam_audio_bench.records import ESTIMATE_PARTS, RunRecord
 from sam_audio_bench.run.header import make_end_record
 from sam_audio_bench.run.plan import shard_suffix
 from sam_audio_bench.run.recorded_data import load_recorded_data
@@ -37,7 +37,7 @@ def merge_all(
     Raises:
         UsageError, StoreError: as `merge`, before anything is written.
     """
-    output = local_place("--output", output, _COPY_LATER)
+    output = require_local_path("--output", output, _COPY_LATER)
     parts: dict[Path, list[RunFolder]] = {}
     for shard in _opened(paths):
         place, number = shard.path.resolve(), shard.header.shard
@@ -61,7 +61,7 @@ def merge(paths: Sequence[Path | str], into: Path, *, note: Callable[[str], None
         UsageError: folders of different separators, tasks or settings, or an item in two of them.
         StoreError: ``into`` is not empty, or a shard is unfinished.
     """
-    into = local_place("--into", into, _COPY_LATER)
+    into = require_local_path("--into", into, _COPY_LATER)
     shards = _opened(paths)
     _check(shards, into)
     return _merged(shards, into, note)
@@ -174,8 +174,8 @@ def _check_compatible(first: RunFolder, other: RunFolder) -> None:
 
 def run_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
     """Returns the differences of two runs that change estimates; which items were chosen is not among these."""
-    changes = [change.below("model") for change in first.model.differences(other.model)]
-    changes += [change.below("task") for change in first.task.differences(other.task)]
+    changes = [change.nested_in("model") for change in first.model.differences(other.model)]
+    changes += [change.nested_in("task") for change in first.task.differences(other.task)]
     return changes + differences(first, other, ("seed", "align", "stereo", "candidates", "picker"))
 
 
@@ -184,7 +184,7 @@ def _metric_differences(first: RunRecord, other: RunRecord) -> list[Difference]:
     changes = []
     for name in sorted(own | others):
         if name in own and name in others:
-            changes += [change.below(name) for change in own[name].differences(others[name])]
+            changes += [change.nested_in(name) for change in own[name].differences(others[name])]
         else:
             changes.append(Difference("metrics", ", ".join(sorted(own)), ", ".join(sorted(others))))
     return changes
@@ -195,7 +195,7 @@ def _add_shard(merged: RunFolder, shard: RunFolder) -> None:
         if not record.failed:
             if reason := shard.damage(record.item):
                 raise StoreError(f"{reason}; run that shard again")
-            for name in (*(str(getattr(record, part)) for part in PARTS), *candidate_files(record)):
+            for name in (*(str(getattr(record, part)) for part in ESTIMATE_PARTS), *candidate_files(record)):
                 _link(shard.path / "audio" / name, merged.path / "audio" / name)
         merged.add_item(record)
     merged.add_scores(shard.score_rows())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from sam_audio_bench.platforms import BINARY
+from sam_audio_bench.platforms import O_BINARY
 
 __all__ = ["LOG_NAME", "CapturedText", "append_text", "capture_output", "capture_text", "duplicate_stderr"]
 
@@ -105,7 +105,7 @@ def duplicate_stderr() -> tuple[TextIO, bool]:
 def _descriptor(log: Path) -> int:
     """Opens the log, or the null device if it is too large or not writable, since output must not make a run fail."""
     with suppress(OSError):
-        found = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
+        found = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | O_BINARY, 0o666)
         if os.fstat(found).st_size < _MAX_LOG_BYTES:
             return found
         os.close(found)

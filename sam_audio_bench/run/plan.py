@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from sam_audio_bench import registry
 from sam_audio_bench.columns import LoadedMetric, build_metrics, metric_options
-from sam_audio_bench.construction import called
+from sam_audio_bench.construction import call_third_party
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.digests import flush_digests
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import folder_name
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.metrics.catalogue import CARDS, DEFAULT, WITH_SOURCES, WITHOUT_REFERENCE
-from sam_audio_bench.options import parse_spelling
-from sam_audio_bench.records import uncollected
+from sam_audio_bench.options import parse_specification
+from sam_audio_bench.records import garbage_collection_paused
 from sam_audio_bench.run.contract import PreparedSeparator, describe_ignored_options, prepare_separator
 from sam_audio_bench.run.job import Job, compute_common_fingerprint, compute_fingerprint, make_dependency_digest
 from sam_audio_bench.run.memory import find_shortages
@@ -74,7 +74,7 @@ def make_plan(
     separators = _build_separators(models, settings)
     ids = tuple(settings.metrics)
     metric_options(ids)  # an unknown name is an error before data are searched
-    with uncollected():
+    with garbage_collection_paused():
         data = registry.load_tasks(tasks, **settings.selection)
     requested = {task.task: _metric_ids(ids, task) for task in data}
     loaded = _build_metrics(dict.fromkeys(name for names in requested.values() for name in names), settings)
@@ -136,7 +136,7 @@ def _build_metrics(ids: Iterable[str], settings: Settings) -> list[LoadedMetric]
 
 def _is_requested(one: LoadedMetric, specs: Sequence[str]) -> bool:
     """Returns whether a metric is among the requested ones."""
-    names = {parse_spelling(spec).name for spec in specs}
+    names = {parse_specification(spec).name for spec in specs}
     return set(one.records) <= names or any(":" in name for name in names)
 
 
@@ -170,7 +170,7 @@ def unavailable_reason(metric: Metric, task: TaskData) -> str | None:
     """Returns why a metric cannot run on a task, if this machine or the data lack something; otherwise None."""
     needs = frozenset[str]().union(*(card.needs for card in metric.cards() if card.id in metric.requested))
     missing = sorted(needs - task.provides)
-    own = called(f"metric {metric.requested[0]!r} to say what it misses", metric.missing)
+    own = call_third_party(f"metric {metric.requested[0]!r} to say what it misses", metric.missing)
     return own or (f"no {' and no '.join(missing)} there" if missing else None)
 
 
@@ -198,7 +198,7 @@ def _jobs(
 ) -> Iterator[Job]:
     """Yields the jobs of one task of ``labels``; what separators have in common is computed once."""
     chosen = data.select(limit=settings.limit, ids=settings.sample_ids, shard=settings.shard)
-    with uncollected():
+    with garbage_collection_paused():
         contents = _contents(chosen)
     shard = "" if settings.shard is None else shard_suffix(settings.shard)
     output = settings.output.absolute()  # a separator may change the working directory
@@ -206,7 +206,7 @@ def _jobs(
         separator, model = prepared.separator, prepared.model
         reranking = pickers.reranking(separator, data)
         own = output / folder_name(output, separator.name, [one.separator.name for one in separators])
-        with uncollected():
+        with garbage_collection_paused():
             folder = RunFolder.open(own / f"{folder_name(own, data.label, labels)}{shard}")
         _check_folder(folder, data, settings)
         common = compute_common_fingerprint(model, data, settings, reranking)
@@ -231,7 +231,7 @@ def _jobs(
 
 def _options_taken(metrics: Sequence[LoadedMetric], reranking: Reranking | None) -> frozenset[str]:
     """Returns the options of `Settings.offered` that metrics and the picker take: a device, never a dtype."""
-    known = [one.knows for one in metrics]
+    known = [one.option_names for one in metrics]
     if reranking is not None:
         known.append(frozenset(inspect.signature(type(reranking.picker)).parameters))
     return frozenset({"device"} if any("device" in names for names in known) else ())

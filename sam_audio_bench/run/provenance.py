@@ -54,7 +54,7 @@ def hardware() -> dict[str, Any]:
     """Returns processor, cores, memory and accelerators."""
     import torch
 
-    from sam_audio_bench.devices import gpus
+    from sam_audio_bench.devices import gpu_names
 
     return {
         "platform": platform.platform(),
@@ -62,7 +62,7 @@ def hardware() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_mib": _memory_mib(),
-        "gpus": gpus(),
+        "gpus": gpu_names(),
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError, describe_error
-from sam_audio_bench.files import exists, find_folders, is_url, local_place
+from sam_audio_bench.files import exists, find_folders, is_url, require_local_path
 from sam_audio_bench.run.attributes import ITEMS_TABLE
 from sam_audio_bench.run.journal import ITEMS, SCORES
 
@@ -220,7 +220,7 @@ def find_runs(paths: Path | str | Iterable[Path | str], *, audio: bool = True) -
         if is_url(place):
             here = fetch_runs(str(place), audio=audio)
         else:
-            path = local_place("run folders", place, "give it as a text, not as a path")
+            path = require_local_path("run folders", place, "give it as a text, not as a path")
             here = [path] if exists(path / "run.json") else sorted(find_folders(path, "run.json"))
         if not here:
             raise Precondition(f"expected a run folder (with run.json) in {place}, found none")

@@ -15,10 +15,10 @@ from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageEr
 from sam_audio_bench.files import exists
 from sam_audio_bench.identity import Options, differences
 from sam_audio_bench.metrics.catalogue import CARDS, improvement_card
-from sam_audio_bench.names import PROGRAMS, built_in_model
-from sam_audio_bench.options import Spelling, parse_arguments, parse_spelling, split_spellings
+from sam_audio_bench.names import PROGRAM_PREFIXES, built_in_model
+from sam_audio_bench.options import Specification, parse_arguments, parse_specification, split_specifications
 from sam_audio_bench.plugins import plugins
-from sam_audio_bench.records import PARTS, RunRecord, TaskRecord
+from sam_audio_bench.records import ESTIMATE_PARTS, RunRecord, TaskRecord
 from sam_audio_bench.run.settings import BASELINE
 from sam_audio_bench.run.store import RunFolder, scored_estimates
 from sam_audio_bench.tasks.adapters import find_adapter
@@ -100,7 +100,7 @@ def recorded_options(record: RunRecord, items: Sequence[str] = (), *, data: str 
         **_items(record, config, items),
         "model": models,
         "task": _task(record.task, data),
-        "metrics": ",".join(dict.fromkeys(metric.spelling for metric in record.metrics)),
+        "metrics": ",".join(dict.fromkeys(metric.specification for metric in record.metrics)),
         "split": config.get("split") or (record.task.split if record.task.split in SPLITS else None),
         **{name: getattr(record.task, name) for name in ("subset", "prompts", "allow_outside")},
         **{name: getattr(record, name) for name in ("seed", "align", "stereo", "candidates", "device", "dtype")},
@@ -129,7 +129,7 @@ def _models(record: RunRecord, config: Options) -> list[str]:
     """Returns the spelling of the separator; if its name does not identify it, all separators of that command."""
     name, requested = record.model.name, config.get("model") or []
     texts = requested if isinstance(requested, list) else [requested]
-    spelt = [one for text in texts for one in split_spellings(str(text))]
+    spelt = [one for text in texts for one in split_specifications(str(text))]
     arguments = parse_arguments(str(config.get("model_args") or ""))
     if exact := [one for one in spelt if name in (one, _label(one, arguments))]:
         return exact[:1]
@@ -148,7 +148,7 @@ def _models(record: RunRecord, config: Options) -> list[str]:
 
 def _label(spec: str, arguments: Options) -> str:
     """Returns the name that tables show for a separator without a name of its own."""
-    spelt = parse_spelling(spec)
+    spelt = parse_specification(spec)
     return "+".join([spelt.name, *sorted(f"{key}={value}" for key, value in {**spelt.options, **arguments}.items())])
 
 
@@ -181,14 +181,14 @@ def find_untrusted_code(
     """
     found, named = [], plugins("separators")
     for spec in models:
-        spelt = parse_spelling(spec)
+        spelt = parse_specification(spec)
         own = built_in_model(spelt.name)
-        if spelt.name.startswith(PROGRAMS) or (own is None and spelt.name not in named):
+        if spelt.name.startswith(PROGRAM_PREFIXES) or (own is None and spelt.name not in named):
             found.append(f"--model {spec!r}")
         elif any(option in _UNPICKLED.get(spelt.name, ()) for option in (*spelt.options, *model_args)):
             found.append(f"--model {spec!r}, whose package unpickles a file that is named here")
     known = plugins("metrics")
-    names = [Spelling(parse_spelling(spec).name) for spec in metrics]
+    names = [Specification(parse_specification(spec).name) for spec in metrics]
     found += [f"--metrics {one.name!r}" for one in names
               if one.name not in CARDS and one.name not in known and improvement_card(one.name) is None]  # fmt: skip
     return [*found, "--allow-outside, by which a table names any file of this machine"] if allow_outside else found
@@ -225,12 +225,12 @@ def compare_with_record(
 def _identity_differences(record: RunRecord, stored: RunFolder | None, made: RunFolder) -> list[str]:
     """Returns differences from the record's identity, those that change scores first."""
     header = made.header
-    found = [change.below("separator") for change in record.model.differences(header.model)]
-    found += [change.below("task") for change in record.task.differences(header.task)]
+    found = [change.nested_in("separator") for change in record.model.differences(header.model)]
+    found += [change.nested_in("task") for change in record.task.differences(header.task)]
     known = {metric.id: metric for metric in header.metrics}
     for metric in record.metrics:
         if metric.id in known:
-            found += [change.below(metric.id) for change in metric.differences(known[metric.id])]
+            found += [change.nested_in(metric.id) for change in metric.differences(known[metric.id])]
     found += differences(record, header, ("picker", *_IDENTITY))
     missing = [f"{metric.id} was not computed" for metric in record.metrics if metric.id not in known]
     items = {} if stored is None else stored.items
@@ -281,7 +281,7 @@ def _count_equal_files(stored: RunFolder, made: RunFolder) -> dict[str, int]:
         known = {} if other is None else {(at.candidate, at.picked_by): at.files for at in scored_estimates(other)}
         for at in scored_estimates(record):
             files = known.get((at.candidate, at.picked_by))
-            for part in PARTS:
+            for part in ESTIMATE_PARTS:
                 digest = getattr(at.files.sha256, part)
                 found["stored"] += bool(digest)
                 if digest and files is not None:

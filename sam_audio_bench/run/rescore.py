@@ -105,13 +105,13 @@ def _prepare(
 def _load(folder: RunFolder, requested: list[str], arguments: Mapping[str, Any]) -> list[tuple[LoadedMetric, Options]]:
     """Builds the metrics, each with its recorded parameters unless others are given."""
     known = {record.id: record for record in folder.header.metrics}
-    by_spelling = {record.spelling: record for record in folder.header.metrics}
+    by_spelling = {record.specification: record for record in folder.header.metrics}
     by_options: dict[str, tuple[list[str], Options]] = {}  # metrics with the same recorded options
     for name in requested or known:
         record = known.get(name) or by_spelling.get(name)
         recorded = {"stereo": folder.header.stereo, **(record.parameters if record else {})}
         names, _ = by_options.setdefault(dump_json(recorded), ([], recorded))
-        names.append(record.spelling if record else name)
+        names.append(record.specification if record else name)
     found: list[tuple[LoadedMetric, Options]] = []
     for names, recorded in by_options.values():
         chosen = {**recorded, **arguments}

@@ -14,7 +14,7 @@ from pyarrow import compute
 
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, StoreError
-from sam_audio_bench.records import COLUMNS, ScoreRow, read_records
+from sam_audio_bench.records import SCORE_COLUMNS, ScoreRow, read_records
 from sam_audio_bench.run.journal import SCORES
 from sam_audio_bench.types import Status
 
@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 _TYPES = {"seed": pyarrow.int64(), "candidate": pyarrow.int64(), "value": pyarrow.float64()}
-SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in COLUMNS])
-DICTIONARY_COLUMNS = [name for name in COLUMNS if name not in _TYPES]  # texts with few distinct values
+SCORE_TYPES = pyarrow.schema([(name, _TYPES.get(name, pyarrow.string())) for name in SCORE_COLUMNS])
+DICTIONARY_COLUMNS = [name for name in SCORE_COLUMNS if name not in _TYPES]  # texts with few distinct values
 _MAX_ADDED = 50_000  # rows kept as objects before they are added to the table
 
 EstimateKey = tuple[int, str]  # candidate, its picker or ""
@@ -73,9 +73,9 @@ class ScoreTable:
         """Returns all rows; texts are dictionary-encoded."""
         if self._added:
             new = list(self._added.values())
-            columns = [[getattr(row, name) for row in new] for name in COLUMNS]
+            columns = [[getattr(row, name) for row in new] for name in SCORE_COLUMNS]
             arrays = [pyarrow.array(values, SCORE_TYPES.field(name).type)
-                      for name, values in zip(COLUMNS, columns, strict=True)]  # fmt: skip
+                      for name, values in zip(SCORE_COLUMNS, columns, strict=True)]  # fmt: skip
             added = _dictionary_encoded(pyarrow.Table.from_arrays(arrays, schema=SCORE_TYPES))
             kept = self._table.filter(pyarrow.array(self._not_replaced())) if self._table.num_rows else self._table
             self._table = pyarrow.concat_tables([kept, added]).unify_dictionaries().combine_chunks()
@@ -96,7 +96,7 @@ class ScoreTable:
         """Yields each row as a record."""
         for batch in self.table().to_batches(max_chunksize=10_000):
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                fields = dict(zip(COLUMNS, values, strict=True))
+                fields = dict(zip(SCORE_COLUMNS, values, strict=True))
                 yield ScoreRow(**{**fields, "status": Status(fields["status"])})
 
     def keep_items(self, items: Collection[str]) -> None:
@@ -172,7 +172,7 @@ class ScoreTable:
         return self.table().cast(SCORE_TYPES).combine_chunks()
 
     def to_frame(self) -> pd.DataFrame:
-        """Returns all rows as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
+        """Returns all rows as a data frame of `SCORE_COLUMNS`; an undefined value is missing, infinities are floats."""
         import pandas as pd  # takes 60 MiB, which a process that only separates does not need
 
         table = self.table()
@@ -180,7 +180,7 @@ class ScoreTable:
         for name in DICTIONARY_COLUMNS:
             codes, names = _codes_and_texts(table[name])
             columns[name] = pd.Series(np.array([*names, None], dtype=object)[codes], dtype=object)
-        return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
+        return pd.DataFrame({name: columns[name] for name in SCORE_COLUMNS}, copy=False)
 
 
 def parse_score_table(table: pyarrow.Table) -> ScoreTable:
@@ -190,8 +190,8 @@ def parse_score_table(table: pyarrow.Table) -> ScoreTable:
         ValueError: a column or a cell is missing, or a status is unknown.
     """
     table.validate(full=True)  # for example, that texts are valid UTF-8
-    table = table.select(list(COLUMNS)).cast(SCORE_TYPES)
-    for name in COLUMNS:
+    table = table.select(list(SCORE_COLUMNS)).cast(SCORE_TYPES)
+    for name in SCORE_COLUMNS:
         if name not in ("picked_by", "value") and table[name].null_count:
             raise ValueError(f"rows without {name}")
     found = ScoreTable(table)
@@ -202,7 +202,7 @@ def parse_score_table(table: pyarrow.Table) -> ScoreTable:
 
 def _dictionary_encoded(table: pyarrow.Table) -> pyarrow.Table:
     """Returns the table with dictionary-encoded texts, and null instead of NaN."""
-    for place, name in enumerate(COLUMNS):
+    for place, name in enumerate(SCORE_COLUMNS):
         column = table[name].combine_chunks() if table.num_rows else pyarrow.array([], table.schema.field(name).type)
         if name in DICTIONARY_COLUMNS and not pyarrow.types.is_dictionary(column.type):
             column = column.dictionary_encode()
@@ -254,7 +254,9 @@ def read_scores(path: Path, digest: str | None) -> ScoreTable:
         if digest is not None and file_digest(sealed) != digest:
             parquet.read_schema(sealed)
             return found
-        return parse_score_table(parquet.read_table(sealed, columns=list(COLUMNS), read_dictionary=DICTIONARY_COLUMNS))
+        return parse_score_table(
+            parquet.read_table(sealed, columns=list(SCORE_COLUMNS), read_dictionary=DICTIONARY_COLUMNS)
+        )
     except (OSError, ValueError, KeyError, pyarrow.ArrowException, MediaError) as error:
         raise StoreError(
             f"expected scores at {sealed}, found a damaged file ({error}); remove it, and run the same command again"

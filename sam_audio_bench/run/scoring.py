@@ -15,7 +15,7 @@ from sam_audio_bench.columns import LoadedMetric
 from sam_audio_bench.errors import BadSeparation, BenchError, Precondition, describe_error
 from sam_audio_bench.identity import is_built_in
 from sam_audio_bench.metrics.base import Metric, Row
-from sam_audio_bench.records import PARTS, ItemRecord, MetricRecord, ScoreRow
+from sam_audio_bench.records import ESTIMATE_PARTS, ItemRecord, MetricRecord, ScoreRow
 from sam_audio_bench.run.defensive_copies import copy_estimate, copy_item
 from sam_audio_bench.run.estimate_check import trim_item
 from sam_audio_bench.run.interruption import allow_interruption
@@ -276,7 +276,7 @@ class Scorer:
         found = {}
         for view in {view.candidate: view for view in views}.values():
             target, residual = (
-                audio.read(self.folder.path / "audio" / str(getattr(view.files, part))) for part in PARTS
+                audio.read(self.folder.path / "audio" / str(getattr(view.files, part))) for part in ESTIMATE_PARTS
             )
             found[view.candidate] = Separation(
                 target=target, residual=residual, seconds=record.seconds, picked_by=view.picked_by

@@ -11,7 +11,7 @@ from sam_audio_bench import audio, registry
 from sam_audio_bench.devices import find_device
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, describe_error
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.records import PARTS
+from sam_audio_bench.records import ESTIMATE_PARTS
 from sam_audio_bench.run.contract import prepare_separator
 from sam_audio_bench.run.isolation import Isolation, releasing_processes
 from sam_audio_bench.run.output_log import LOG_NAME, append_text, capture_text
@@ -80,7 +80,7 @@ def separate_file(
     find_device(device)
     places = [None if path is None else str(path) for path in (video, mask)]
     prompt = Prompt(text=text, spans=tuple(spans), video=places[0], mask=places[1])
-    query = Query(mixture=audio.as_stored(audio.read(file)), prompt=prompt)
+    query = Query(mixture=audio.round_trip(audio.read(file)), prompt=prompt)
     offered = {name: value for name, value in (("device", device), ("dtype", dtype)) if value != AUTO}
     prepared = prepare_separator(model, model_args or {}, offered=offered)
     separator = prepared.separator
@@ -125,9 +125,9 @@ def _write_estimates(found: CandidateSet, out: Path, printed: str, *, keep: bool
     picked = found.separation(found.picked)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        paths = {part: audio.write(out / part, getattr(picked, part)) for part in PARTS}
+        paths = {part: audio.write(out / part, getattr(picked, part)) for part in ESTIMATE_PARTS}
         for index in found.valid if keep else ():
-            for part in PARTS:
+            for part in ESTIMATE_PARTS:
                 audio.write(out / safe_name(f"{part}.{index}"), getattr(found.separation(index), part))
         append_text(out / LOG_NAME, printed)
     except OSError as error:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, Unpack
 
 from sam_audio_bench import audio, registry
-from sam_audio_bench.devices import seconds_now
+from sam_audio_bench.devices import synchronized_seconds
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError, describe_error
 from sam_audio_bench.identity import Identity, Options
-from sam_audio_bench.options import parse_spelling
-from sam_audio_bench.registry import Built
+from sam_audio_bench.options import parse_specification
+from sam_audio_bench.registry import LoadedComponent
 from sam_audio_bench.run.batching import is_out_of_memory
 from sam_audio_bench.run.defensive_copies import copy_item, copy_query
 from sam_audio_bench.run.estimate_check import check_estimate
@@ -144,10 +144,10 @@ class PickerPool:
     device: str = "auto"
     keep: bool = False
     notes: dict[str, None] = field(default_factory=dict)
-    _loaded: dict[str, Built] = field(default_factory=dict)
+    _loaded: dict[str, LoadedComponent] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        spelt = parse_spelling(self.name)
+        spelt = parse_specification(self.name)
         self.name, self.arguments = spelt.name, {**spelt.options, **self.arguments}
         if self.name == AUTO and self.arguments:
             known = set().union(*map(registry.picker_options, PICKERS))
@@ -179,7 +179,7 @@ class PickerPool:
         self.notes[f"best of {self.candidates} by {picker.name} on {data.task} for {separator.name}"] = None
         return Reranking(candidates=self.candidates, picker=picker, identity=identity, keep=self.keep)
 
-    def _load(self, name: str) -> Built:
+    def _load(self, name: str) -> LoadedComponent:
         if name not in self._loaded:
             options = registry.picker_options(name)
             device = {"device": self.device} if "device" in options and self.device != "auto" else {}
@@ -226,10 +226,10 @@ def separate_batch(
     policies: _Policies = {"task": task, "seed": seed, "align": align, "stereo": stereo, "isolation": isolation}
     try:
         with traced():
-            begun = seconds_now()
+            begun = synchronized_seconds()
             seeds = [item_seed(task, item.id, seed, candidate) for item in items]
             estimates = _estimates(separator, items, seeds, isolation)
-            share = (seconds_now() - begun) / max(len(items), 1)
+            share = (synchronized_seconds() - begun) / max(len(items), 1)
     except (Precondition, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -345,11 +345,11 @@ def _candidates_at_once(
     seeds = [[item_seed(task, item.id, seed, candidate) for candidate in range(count)] for item in items]
     try:
         with traced():
-            begun = seconds_now()
+            begun = synchronized_seconds()
             queries = [copy_query(item.query) for item in items]
             with stage("separate"), isolation.around_call(", ".join(item.id for item in items), seeds[0][0]):
                 estimates = [_listed(own) for own in _listed(separator.separate_candidates(queries, seeds))]
-            taken = seconds_now() - begun
+            taken = synchronized_seconds() - begun
         if [len(candidates) for candidates in estimates] != [count] * len(items):
             found = [len(candidates) for candidates in estimates]
             raise BadSeparation(f"expected {count} candidate(s) for each of {len(items)} item(s), found {found}")
@@ -397,4 +397,4 @@ def _picked(item: Item, candidates: Candidates, picker: Picker, isolation: Isola
 
 def _as_stored(found: Separation) -> Separation:
     """Returns the estimate quantized as in a stored file, so that rescoring gives the same bits."""
-    return replace(found, target=audio.as_stored(found.target), residual=audio.as_stored(found.residual))
+    return replace(found, target=audio.round_trip(found.target), residual=audio.round_trip(found.residual))

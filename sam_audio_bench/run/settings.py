@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.files import expand_home, is_url, local_place, writable_text
+from sam_audio_bench.files import escape_surrogates, expand_home, is_url, require_local_path
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.catalogue import DEFAULT, STEREO
-from sam_audio_bench.options import parse_arguments, parse_spelling, split_spellings, unknown_option
+from sam_audio_bench.options import parse_arguments, parse_specification, split_specifications, unknown_option
 from sam_audio_bench.separators.pickers import AUTO, PICKERS
 from sam_audio_bench.tasks.data import PROMPTS
 
@@ -193,7 +193,7 @@ def option_flag(name: str) -> str:
 def check_candidates(candidates: int, picker: str, keep: bool) -> None:
     """Raises UsageError for inconsistent options."""
     check_count("--candidates", candidates)
-    if parse_spelling(picker).name not in (AUTO, *PICKERS):
+    if parse_specification(picker).name not in (AUTO, *PICKERS):
         raise UsageError(f"expected --picker to be one of {', '.join((AUTO, *PICKERS))}, found {picker!r}")
     if keep and candidates == 1:
         raise UsageError("expected --candidates above 1 with --keep-candidates, found 1")
@@ -218,9 +218,9 @@ def check_device(device: str) -> None:
 
 def check_output(output: Path) -> None:
     """Raises UsageError for a URL, and for a path that is not valid UTF-8, which libraries cannot write to."""
-    local_place("--output", output, "runs are written here, and copied there with --copy-to URL")
+    require_local_path("--output", output, "runs are written here, and copied there with --copy-to URL")
     path = str(output.absolute())
-    if path != writable_text(path):
+    if path != escape_surrogates(path):
         raise UsageError(f"expected --output in a folder whose path is valid UTF-8, found {path!r}; choose another one")
 
 
@@ -317,7 +317,7 @@ def parse_option(kind: str, text: str | None) -> Any:
 def _metric_ids(text: str | None) -> tuple[str, ...]:
     if text is None or text == "default":
         return DEFAULT
-    found = tuple(split_spellings(text))
+    found = tuple(split_specifications(text))
     if not found:
         raise UsageError(f"expected comma-separated names, found {text!r}")
     return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from sam_audio_bench.devices import seconds_now
+from sam_audio_bench.devices import synchronized_seconds
 
 __all__ = ["NAME", "StageTime", "add_stage_times", "format_stage_times", "pop_stage_times", "stage"]
 
@@ -32,11 +32,11 @@ class StageTime(NamedTuple):
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Measures the time of a block, also if it fails, including pending GPU work at its end."""
-    begun = seconds_now()
+    begun = synchronized_seconds()
     try:
         yield
     finally:
-        add_stage_times({name: StageTime(seconds_now() - begun, 1)})
+        add_stage_times({name: StageTime(synchronized_seconds() - begun, 1)})
 
 
 def add_stage_times(spent: Mapping[str, StageTime]) -> None:

@@ -28,9 +28,9 @@ from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import MediaError, Precondition, StoreError
 from sam_audio_bench.files import append_lines, atomic_write, sha256, temporary_files, write_json
 from sam_audio_bench.records import (
-    COLUMNS,
-    PARTS,
+    ESTIMATE_PARTS,
     SCHEMA_VERSION,
+    SCORE_COLUMNS,
     ItemRecord,
     MetricRecord,
     RunRecord,
@@ -38,7 +38,7 @@ from sam_audio_bench.records import (
     StoredEstimate,
     read_items,
     read_run,
-    to_plain,
+    to_builtins,
 )
 from sam_audio_bench.run.attributes import read_attributes, write_attributes
 from sam_audio_bench.run.journal import ITEMS, SCORES, Journal, count_synced_lines, sync_folder
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "COLUMNS",
+    "ESTIMATE_PARTS",
     "LOCK",
-    "PARTS",
     "SCHEMA_VERSION",
+    "SCORE_COLUMNS",
     "SCORE_TYPES",
     "RunFolder",
     "ScoredEstimate",
@@ -202,7 +202,7 @@ class RunFolder:
         """
         read = read or item in self._unsure
         for view in scored_estimates(self.items[item]):
-            for part in PARTS:
+            for part in ESTIMATE_PARTS:
                 path = f"{self._audio}{getattr(view.files, part)}"
                 try:
                     found = os.stat(path)  # noqa: PTH116 - called for each file of 100,000 items
@@ -232,7 +232,7 @@ class RunFolder:
         The journal keeps them until it is written next: after a crash they are in both files, but never in none.
         """
         gone = set(items)
-        lines = [to_plain(record) for item, record in self.items.items() if item in gone]
+        lines = [to_builtins(record) for item, record in self.items.items() if item in gone]
         if lines:
             append_lines(self.path / "aside.jsonl", lines)
         self._keep(set(self.items) - gone)
@@ -253,11 +253,11 @@ class RunFolder:
         self._journal.prepare_rewrite()
         holds = bool(self.items)  # empty files need not be durable
         with atomic_write(self.path / SCORES, durable=holds) as temporary:
-            append_lines(temporary, map(to_plain, self._scores.rows()), durable=False)
+            append_lines(temporary, map(to_builtins, self._scores.rows()), durable=False)
         with atomic_write(self.path / ITEMS, durable=holds) as temporary:
-            append_lines(temporary, map(to_plain, sure), durable=False)
+            append_lines(temporary, map(to_builtins, sure), durable=False)
             end = temporary.stat().st_size
-            append_lines(temporary, map(to_plain, unsure.values()), durable=False)
+            append_lines(temporary, map(to_builtins, unsure.values()), durable=False)
         if holds:
             sync_folder(self.path)
         self._journal.resume(end, [name for record in unsure.values() for name in stored_files(record)])
@@ -288,7 +288,7 @@ class RunFolder:
 
     def _append(self, name: str, records: Iterable[ItemRecord | ScoreRow], audio: Iterable[str] = ()) -> None:
         assert self._journal is not None, f"{self.path} is not held for writing"
-        lines = list(map(to_plain, records))
+        lines = list(map(to_builtins, records))
         try:
             self._journal.append(name, lines, audio)
         except FileNotFoundError:
@@ -315,7 +315,7 @@ class RunFolder:
     def write_header(self, header: RunRecord, *, durable: bool = True) -> None:
         """Writes run.json."""
         self._header = header
-        write_json(self.path / "run.json", to_plain(header), durable=durable)
+        write_json(self.path / "run.json", to_builtins(header), durable=durable)
 
     def attributes(self) -> dict[str, dict[str, Attribute]] | None:
         """Returns the sealed attributes of each item; None: the run is of a version without attributes."""
@@ -347,7 +347,7 @@ class RunFolder:
         self._unsure = frozenset()
 
     def frame(self) -> pd.DataFrame:
-        """Returns the scores as a data frame of `COLUMNS`; an undefined value is missing, infinities are floats."""
+        """Returns the scores as a data frame of `SCORE_COLUMNS`; an undefined value is missing, infinities are floats."""
         return self._scores.to_frame()
 
     def select(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
@@ -367,12 +367,12 @@ def estimate_path(folder: RunFolder, item: str, *, first: bool = False) -> Path 
 
 def candidate_files(record: ItemRecord) -> list[str]:
     """Returns the names of the files of single candidates in a journal line."""
-    return [name for kept in record.kept.values() for part in PARTS if (name := getattr(kept, part))]
+    return [name for kept in record.kept.values() for part in ESTIMATE_PARTS if (name := getattr(kept, part))]
 
 
 def stored_files(record: ItemRecord) -> list[str]:
     """Returns the names of all files in a journal line."""
-    return [*(name for part in PARTS if (name := getattr(record, part))), *candidate_files(record)]
+    return [*(name for part in ESTIMATE_PARTS if (name := getattr(record, part))), *candidate_files(record)]
 
 
 def _missing_file(path: str) -> str:

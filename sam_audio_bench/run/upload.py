@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from sam_audio_bench.errors import BenchError, StoreError
-from sam_audio_bench.records import PARTS, ItemRecord
+from sam_audio_bench.records import ESTIMATE_PARTS, ItemRecord
 from sam_audio_bench.run.attributes import ITEMS_TABLE
 from sam_audio_bench.run.journal import ITEMS
 from sam_audio_bench.run.merge import run_differences
@@ -121,7 +121,7 @@ def _digests(records: Iterable[ItemRecord]) -> dict[str, str]:
         f"audio/{name}": digest
         for record in records
         for stored in (record, *record.kept.values())
-        for part in PARTS
+        for part in ESTIMATE_PARTS
         if (name := getattr(stored, part)) and (digest := getattr(stored.sha256, part))
     }
 

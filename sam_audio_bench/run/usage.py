@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sam_audio_bench.devices import used_gpus
+from sam_audio_bench.devices import used_gpu_indices
 from sam_audio_bench.records import Timing
 from sam_audio_bench.run.provenance import peak_memory_mib
 
@@ -65,7 +65,7 @@ class MemoryWatch:
 
     def __init__(self) -> None:
         self._before, self._largest = peak_memory_mib(), 0
-        for index in used_gpus():
+        for index in used_gpu_indices():
             torch.cuda.reset_peak_memory_stats(index)
         self._closed = threading.Event()
         self._look()
@@ -82,7 +82,7 @@ class MemoryWatch:
     @property
     def device_mib(self) -> int | None:
         """Largest amount that torch has allocated on one GPU, MiB."""
-        return max((torch.cuda.max_memory_allocated(index) >> 20 for index in used_gpus()), default=None)
+        return max((torch.cuda.max_memory_allocated(index) >> 20 for index in used_gpu_indices()), default=None)
 
     def usage(self, parameters: int | None) -> Usage:
         """Returns the memory usage, together with the given number of parameters."""

@@ -55,7 +55,7 @@ class MetricsToLoad:
         loaded = [*metrics]
         records = [record for one in loaded for record in one.records.values()]
         fingerprints = {name: text for one in loaded for name, text in one.fingerprints.items()}
-        return cls(tuple(dict.fromkeys(record.spelling for record in records)), options, fingerprints)
+        return cls(tuple(dict.fromkeys(record.specification for record in records)), options, fingerprints)
 
     def load(self) -> list[LoadedMetric]:
         """Builds the metrics; raises Precondition if their fingerprints are not the expected ones."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sam_audio_bench import audio
-from sam_audio_bench.blocks import blockwise
+from sam_audio_bench.blocks import apply_blockwise
 from sam_audio_bench.errors import BadSeparation, MediaError
 from sam_audio_bench.types import Audio, Separation
 
@@ -18,7 +18,7 @@ def difference(mixture: Audio, target: Audio) -> Audio:
     """Mixture - target on the part that both have, in the mixture's shape; what is wrong with the target is its own."""
     common = min(mixture.length, target.length)
     if target.samples.shape == mixture.samples.shape:
-        return Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
+        return Audio(apply_blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
     rest = mixture.samples.clone()
     if target.channels in (1, mixture.channels):
         rest[:, :common] -= target.samples[:, :common]

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sam_audio_bench.blocks import Growing, blockwise, is_long, touched
+from sam_audio_bench.blocks import BlockAccumulator, apply_blockwise, count_accessed, is_long
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.separators.stft import STFT
 from sam_audio_bench.types import Audio, Separation
@@ -69,10 +69,10 @@ class SpectrumSeparator:
         else:
             target = _kept_in_parts(mixture, keep, transform, transform.size + reach * transform.hop)
         if gain is not None:
-            target = blockwise(lambda samples, factor: samples * factor, target, gain.to(target.dtype)[None])
+            target = apply_blockwise(lambda samples, factor: samples * factor, target, gain.to(target.dtype)[None])
         return Separation(
             target=Audio(target, mixture.rate),
-            residual=Audio(blockwise(torch.sub, mixture.samples, target), mixture.rate),
+            residual=Audio(apply_blockwise(torch.sub, mixture.samples, target), mixture.rate),
             seconds=time.perf_counter() - started,
         )
 
@@ -86,10 +86,10 @@ def _kept_in_parts(mixture: Audio, keep: Keep, transform: STFT, around: int) -> 
     """The same part by part, each with ``around`` samples before and behind it, of which only windows fall short."""
     hop = transform.hop
     step, around = max(1, _PART // hop) * hop, -(-around // hop) * hop  # so that frames lie where they would
-    found = Growing(mixture.channels)
+    found = BlockAccumulator(mixture.channels)
     for start in range(0, mixture.length, step):
         stop, first = min(start + step, mixture.length), max(start - around, 0)
         target = _kept(mixture, keep, transform, slice(first, min(stop + around, mixture.length)))
         found.append(target[:, start - first : stop - first].numpy())
-        touched(2 * target.numel())
-    return torch.from_numpy(found.finished())
+        count_accessed(2 * target.numel())
+    return torch.from_numpy(found.to_array())

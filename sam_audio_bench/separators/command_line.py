@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sam_audio_bench.digests import folder_digest, joined
+from sam_audio_bench.code_digests import is_python_script, script_digest
+from sam_audio_bench.digests import combined_digest, folder_digest
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
-from sam_audio_bench.files import cased_name, sha256
-from sam_audio_bench.platforms import split_words
-from sam_audio_bench.source import is_python, script_digest
+from sam_audio_bench.files import case_sensitive_name, sha256
+from sam_audio_bench.platforms import split_command
 from sam_audio_bench.types import Prompt
 
 __all__ = [
@@ -39,7 +39,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 def parse_template(template: str) -> list[str]:
-    """Splits a command like a shell, see `split_words`, and checks its placeholders; raises UsageError.
+    """Splits a command like a shell, see `split_command`, and checks its placeholders; raises UsageError.
 
     >>> parse_template("cp {mixture} {target}")
     ['cp', '{mixture}', '{target}']
@@ -79,7 +79,7 @@ def parse_command(command: str) -> list[str]:
 
 def _split(command: str) -> list[str]:
     try:
-        return split_words(command)
+        return split_command(command)
     except ValueError as error:
         raise UsageError(f"expected a command with balanced quotes, found {command!r} ({error})") from error
 
@@ -103,7 +103,7 @@ def check_seconds(name: str, value: object) -> None:
 
 def program_name(prefix: str, arguments: Sequence[str], command: str) -> str:
     """What results call a program: how it is run, its file, and which command it is."""
-    return f"{prefix}-{cased_name(Path(arguments[0]).name)}-{sha256(command.encode())[:8]}"
+    return f"{prefix}-{case_sensitive_name(Path(arguments[0]).name)}-{sha256(command.encode())[:8]}"
 
 
 def fill(arguments: Sequence[str], values: Mapping[str, str]) -> list[str]:
@@ -210,9 +210,9 @@ def _content(path: Path, module: str, seen: set[Path]) -> str:
     seen.add(path.resolve())
     own = script_digest(path, module)
     with path.open("rb") as stream:
-        is_script = (stream.read(2) == b"#!" or path.suffix in (".sh", ".bash", ".zsh")) and not is_python(path)
+        is_script = (stream.read(2) == b"#!" or path.suffix in (".sh", ".bash", ".zsh")) and not is_python_script(path)
     if not is_script or path.stat().st_size > _LONGEST_SCRIPT:
         return own
     words = _words([path.read_text(encoding="utf-8", errors="replace").replace("\0", " ")])
     named = [f"{word} {_content(*one, seen)}" for word, one in sorted(_files(words, path).items())]
-    return joined(own, *named) if named else own
+    return combined_digest(own, *named) if named else own

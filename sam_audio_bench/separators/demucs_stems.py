@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sam_audio_bench.devices import usable_device
+from sam_audio_bench.devices import require_device
 from sam_audio_bench.errors import Precondition, UsageError, describe_error
 from sam_audio_bench.separators.prompt_stems import GENERAL
 from sam_audio_bench.types import Audio
@@ -46,7 +46,7 @@ class DemucsSeparator:
         self.name = "demucs"
         self.overlap = float(overlap)
         self.stem_map = stem_map or GENERAL
-        self._device = usable_device(device)
+        self._device = require_device(device)
         self._network = _load(model, folder)
         self.stems = tuple(str(name) for name in self._network.sources)
         self.rate, self.channels = int(self._network.samplerate), int(self._network.audio_channels)

@@ -160,7 +160,7 @@ class _Errors:
 
     def __init__(self) -> None:
         self.number, path = tempfile.mkstemp(prefix="sabench-")
-        self._reader = os.open(path, os.O_RDONLY | platforms.BINARY)
+        self._reader = os.open(path, os.O_RDONLY | platforms.O_BINARY)
         weakref.finalize(self, _let_go, (self.number, self._reader), path)
         if not platforms.IS_WINDOWS:  # which refuses to remove what is open
             Path(path).unlink()

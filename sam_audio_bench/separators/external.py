@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench import audio
-from sam_audio_bench.devices import seconds_now
+from sam_audio_bench.devices import synchronized_seconds
 from sam_audio_bench.digests import file_digest
 from sam_audio_bench.errors import BadSeparation, BenchError, MediaError, Precondition, UsageError, describe_error
-from sam_audio_bench.files import cased_name, expand_home, find_files, safe_name, sha256
+from sam_audio_bench.files import case_sensitive_name, expand_home, find_files, safe_name, sha256
 from sam_audio_bench.identity import Options
 from sam_audio_bench.separators.answers import at_rate, difference, written_answer
 from sam_audio_bench.separators.command_line import (
@@ -76,7 +76,7 @@ class FunctionSeparator:
         return [self._answer(query) for query in queries]
 
     def _answer(self, query: Query) -> Separation:
-        started = seconds_now()
+        started = synchronized_seconds()
         mixture = query.mixture
         try:
             found = self.function(mixture.samples.to(torch.float32, copy=True), mixture.rate, query.prompt)
@@ -84,7 +84,7 @@ class FunctionSeparator:
             raise
         except BaseException as error:  # sys.exit and its kind end a function, not an evaluation
             raise BadSeparation(f"{self.name} raised {describe_error(error)}") from error
-        seconds = seconds_now() - started
+        seconds = synchronized_seconds() - started
         target = Audio(self._samples(found, mixture), mixture.rate)
         return Separation(target=target, residual=difference(mixture, target), seconds=seconds)
 
@@ -108,7 +108,7 @@ class FunctionSeparator:
 class FolderSeparator:
     """Answers that lie in a folder: ``<item>.flac`` or ``<item>.target.flac``, and ``<item>.residual.flac`` if any.
 
-    ``<item>`` is the id as `files.cased_name` or `files.safe_name` writes it; wav and every other suffix of
+    ``<item>`` is the id as `files.case_sensitive_name` or `files.safe_name` writes it; wav and every other suffix of
     `audio.SUFFIXES` will do as well as flac. Without a residual file the residual is mixture - target. The ``audio``
     folder of a run is such a folder.
 
@@ -121,10 +121,10 @@ class FolderSeparator:
     def __init__(self, folder: str | Path, name: str | None = None) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise Precondition(f"expected a folder of answers at {self.folder}, found none")
+            raise Precondition(f"expected a folder of estimates at {self.folder}, found none")
         if not any(path.suffix.lower() in self.suffixes for path in self.folder.iterdir()):
             raise Precondition(f"expected answers ({', '.join(self.suffixes[:4])} …) in {self.folder}, found none")
-        self.name = name or f"files-{cased_name(self.folder.resolve().name)}"
+        self.name = name or f"files-{case_sensitive_name(self.folder.resolve().name)}"
         self.settings: Mapping[str, str | int | float] = {}  # what the files hold is in the fingerprint of each item
 
     def separate_named(self, ids: Sequence[str], queries: Sequence[Query]) -> list[Separation]:
@@ -144,7 +144,7 @@ class FolderSeparator:
     def _answer(self, identifier: str, mixture: Audio) -> Separation:
         path = self._only(identifier, "target", self._target_stems(identifier))
         if path is None:
-            stem = cased_name(identifier)
+            stem = case_sensitive_name(identifier)
             raise MediaError(
                 f"expected the answer to {identifier} at {self.folder / stem}.flac (or {stem}.target.flac; wav and "
                 "other formats will do), found none",
@@ -163,7 +163,7 @@ class FolderSeparator:
 
     def _names(self, identifier: str) -> Iterable[str]:
         """With and without the suffix by which a run tells ids apart that differ in case alone."""
-        return dict.fromkeys((cased_name(identifier), safe_name(identifier)))
+        return dict.fromkeys((case_sensitive_name(identifier), safe_name(identifier)))
 
     def _files(self, stems: Sequence[str]) -> list[Path]:
         return [path for stem in stems for path in find_files(self.folder, stem, self.suffixes)]

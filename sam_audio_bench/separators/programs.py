@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import IO
 
-from sam_audio_bench.platforms import end_group, own_group
+from sam_audio_bench.platforms import kill_group, new_group_options
 from sam_audio_bench.separators.orphans import SUBREAPER, Family
 
 __all__ = ["Program", "ending", "last_lines", "run_program"]
@@ -45,7 +45,7 @@ class Program:
                 stdout=subprocess.PIPE if talks else None,
                 stderr=errors,
                 bufsize=0,
-                **own_group(),
+                **new_group_options(),
                 env={**os.environ, **({"PYTHONUNBUFFERED": "1"} if talks else {}), **self.family.variables},
             )
             self.family.leader = process.pid
@@ -67,7 +67,7 @@ def _end(process: subprocess.Popen[bytes] | None, family: Family, adopting: Exit
     if os.getpid() != owner:  # a fork of the process whose program it is
         return
     if process is not None:
-        end_group(process)
+        kill_group(process)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()

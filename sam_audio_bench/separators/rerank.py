@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from sam_audio_bench.devices import find_device, lacking
+from sam_audio_bench.devices import device_unavailable_reason, find_device
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.checkpoints import judge_source
@@ -248,7 +248,7 @@ class SAJPicker:
 
     def missing(self) -> str | None:
         """Why the judge cannot be used; looks at file names only."""
-        if (lack := lacking(self.device)) is not None:
+        if (lack := device_unavailable_reason(self.device)) is not None:
             return f"{lack}; use --device cpu"
         try:
             self.source.find()

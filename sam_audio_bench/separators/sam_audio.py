@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.audio import resample
-from sam_audio_bench.devices import deterministic_fp32, usable_device
+from sam_audio_bench.devices import deterministic_fp32, require_device
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.nn import flow
@@ -105,7 +105,7 @@ class SAMAudioSeparator:
         self.long_form, self.window, self.overlap = long_form, float(window), float(overlap)
         self.message, self.offload, self.compile = message, offload, compile
         self.span_threshold = float(span_threshold)
-        self.device = usable_device(device)
+        self.device = require_device(device)
         self.dtype = _DTYPES[dtype]
         self.rows = rows or (1 if self.device.type == "cpu" else 8)
         self.on_evaluation: Callable[[int, int], None] | None = None  # told how many of how many are done

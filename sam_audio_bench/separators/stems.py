@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import BadSeparation, UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.separators.adaptation import Feed
@@ -111,7 +111,7 @@ def mixture_key(mixture: Audio) -> str:
     """Digest by which two mixtures are known to be the same."""
     samples = mixture.samples.contiguous()
     content = sha256(samples.numpy().tobytes())
-    return joined(content, str(samples.dtype), str(tuple(samples.shape)), str(mixture.rate))
+    return combined_digest(content, str(samples.dtype), str(tuple(samples.shape)), str(mixture.rate))
 
 
 def _size(parts: Mapping[str, Audio]) -> int:
@@ -132,7 +132,7 @@ class AdaptedStems(_Stems):
 
     def _between(self) -> dict[str, Any]:
         """As of `Adapted`, and the map from prompts to stems."""
-        return {**super()._between(), "stem_map": joined(dump_json(msgspec.to_builtins(self.stem_map)))[:32]}
+        return {**super()._between(), "stem_map": combined_digest(dump_json(msgspec.to_builtins(self.stem_map)))[:32]}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
         """Answers in the order of the queries; nothing is drawn, so the seeds do not matter.

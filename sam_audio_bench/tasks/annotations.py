@@ -18,7 +18,7 @@ from typing import Any
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256
-from sam_audio_bench.tabular import broken
+from sam_audio_bench.tabular import has_lone_surrogates
 from sam_audio_bench.tasks.attributes import Attribute, typed_columns
 from sam_audio_bench.tasks.catalogue import BENCH, MUSDB, TASKS
 from sam_audio_bench.tasks.folders import cache_folder, data_folder
@@ -295,7 +295,7 @@ def _text(cells: Cells, column: str) -> str:
     value = cells[column]
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"expected a text in {column!r}, found {value!r}")
-    if broken(value):
+    if has_lone_surrogates(value):
         raise UsageError(f"column {column!r}: {NOT_UTF8}")
     return value.strip()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import atomic_write, dump_json, load_json, write_json
-from sam_audio_bench.tabular import csv_text
+from sam_audio_bench.tabular import format_csv
 
 __all__ = ["ensure_same_plan", "write_csv", "write_tar"]
 
@@ -49,6 +49,6 @@ def ensure_same_plan(path: Path, plan: Mapping[str, object], what: str) -> None:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Writes a CSV in UTF-8 atomically; cells that a row does not have are empty."""
-    text = csv_text(columns, rows)
+    text = format_csv(columns, rows)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

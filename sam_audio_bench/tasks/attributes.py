@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sam_audio_bench.tabular import broken
+from sam_audio_bench.tabular import has_lone_surrogates
 
 __all__ = ["RESERVED", "Attribute", "Attributes", "is_empty", "typed_columns"]
 
@@ -75,7 +75,7 @@ def _refusal_reason(name: str, column: Mapping[str, object]) -> str:
     for item, value in column.items():
         if isinstance(value, list | tuple | dict | bytes | set):
             return f"expected a number or a text in each cell, found {type(value).__name__} in that of {item}"
-        if isinstance(value, str) and broken(value):
+        if isinstance(value, str) and has_lone_surrogates(value):
             return f"expected UTF-8, found something else in the cell of {item}"
     return ""
 

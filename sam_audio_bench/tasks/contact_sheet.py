@@ -26,7 +26,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.notebook import COLOURS, envelope
 from sam_audio_bench.types import Audio, Item, Prompt, Span
-from sam_audio_bench.video import frame_times, mask_frames, matching_mask, read_mask, stream_frames
+from sam_audio_bench.video import frame_times, mask_frames, matching_mask_index, read_mask, stream_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +108,7 @@ def _select_frames(prompt: Prompt, seconds: float, count: int) -> list[_ShownFra
     for time, frame in zip(times, stream_frames(prompt.video, times), strict=True):
         mask, masked = None, frame.pixels
         if masks is not None:
-            mask = masks[matching_mask(frame.index, frame.time, masks=len(masks), clock=clock)]
+            mask = masks[matching_mask_index(frame.index, frame.time, masks=len(masks), clock=clock)]
             masked = mask_frames(frame.pixels, mask)
         pixels, masked_pixels = (image.permute(1, 2, 0).numpy() for image in (frame.pixels, masked))
         shown.append(_ShownFrame(time, pixels, None if mask is None else mask.numpy(), masked_pixels))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import MediaError, UsageError, unknown_name
 from sam_audio_bench.files import sha256
 from sam_audio_bench.notebook import table_html
@@ -42,13 +42,13 @@ def digest_of_ids(identifiers: Iterable[str]) -> str:
 
 def _content(item: Item) -> str:
     """Returns a digest of an item's prompt and sounds."""
-    from sam_audio_bench.source import digest
+    from sam_audio_bench.code_digests import value_digest
 
     prompt, sounds = item.query.prompt, (item.query.mixture, item.reference, item.residual_reference)
     files = [None if name is None else Path(name) for name in (prompt.video, prompt.mask)]
     sources = [(one.samples, one.rate) for one in item.residual_sources]
-    return digest([prompt.text, prompt.spans, files, *((one.samples, one.rate) for one in sounds if one is not None),
-                   [one is None for one in sounds], *sources])  # fmt: skip
+    known = [(one.samples, one.rate) for one in sounds if one is not None]
+    return value_digest([prompt.text, prompt.spans, files, *known, [one is None for one in sounds], *sources])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +128,13 @@ class TaskData:
             try:
                 return self.content(identifier)
             except MediaError:  # loading the item raises it again, with its message
-                return joined("unreadable", identifier)
+                return combined_digest("unreadable", identifier)
         try:
             item = self.load(identifier)
         except MediaError:
-            return joined("unreadable", identifier)
+            return combined_digest("unreadable", identifier)
         version = (self.task, self.version, self.revision, str(self.code_sha256))
-        return joined(*version, identifier, self.groups[identifier], _content(item))
+        return combined_digest(*version, identifier, self.groups[identifier], _content(item))
 
     def __repr__(self) -> str:
         return f"TaskData({self._summary})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.files import now
+from sam_audio_bench.files import utc_now
 from sam_audio_bench.tasks.catalogue import Task
 from sam_audio_bench.tasks.lock import LockFile
 
@@ -29,8 +29,8 @@ def show_licences(tasks: Iterable[Task], show: Callable[[str], None], *, accept:
     for repository, licence in repositories.items():
         known = lock.licences.get(repository)
         if accept and (known is None or known["accepted"] is None):
-            shown = now() if known is None else known["shown"]
-            lock.licences[repository] = {"shown": shown, "licence": licence, "accepted": now()}
+            shown = utc_now() if known is None else known["shown"]
+            lock.licences[repository] = {"shown": shown, "licence": licence, "accepted": utc_now()}
             changed = True
         elif known is None:
             show(
@@ -38,7 +38,7 @@ def show_licences(tasks: Iterable[Task], show: Callable[[str], None], *, accept:
                 f"https://huggingface.co/datasets/{repository}, and recordings belong to their owners. "
                 "Said once; --accept-license writes down that you accept"
             )
-            lock.licences[repository] = {"licence": licence, "shown": now(), "accepted": None}
+            lock.licences[repository] = {"licence": licence, "shown": utc_now(), "accepted": None}
             changed = True
     if changed:
         try:

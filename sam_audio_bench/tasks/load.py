@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import Precondition, UsageError, unknown_name
 from sam_audio_bench.files import exists
-from sam_audio_bench.tabular import TABLES
+from sam_audio_bench.tabular import TABLE_SUFFIXES
 from sam_audio_bench.tasks.adapters import find_adapter, split_options
 from sam_audio_bench.tasks.catalogue import GROUPS, MUSDB, TASKS, Task, expand
 from sam_audio_bench.tasks.data import TaskData
@@ -26,7 +26,11 @@ def is_path(name: str) -> bool:
     """
     if name in TASKS or name in GROUPS:
         return False
-    return name.lower().endswith(TABLES) or find_adapter(name) is not None or (exists(name) and Path(name).is_dir())
+    return (
+        name.lower().endswith(TABLE_SUFFIXES)
+        or find_adapter(name) is not None
+        or (exists(name) and Path(name).is_dir())
+    )
 
 
 def split_label(spelling: str) -> tuple[str, str]:

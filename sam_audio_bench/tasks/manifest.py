@@ -30,7 +30,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import exists, find_file, sha256
-from sam_audio_bench.tabular import TABLES
+from sam_audio_bench.tabular import TABLE_SUFFIXES
 from sam_audio_bench.tasks.adapters import find_adapter, parse_options
 from sam_audio_bench.tasks.adapters.excerpts import Excerpt
 from sam_audio_bench.tasks.data import TaskData
@@ -107,7 +107,7 @@ def read_questions(name: str | Path, *, allow_outside: bool = False) -> Question
 def _read_table(path: Path, allow_outside: bool, name: str | None = None) -> Questions:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        formats, others = ", ".join(TABLES[:3]), " and ".join(TABLES[3:])
+        formats, others = ", ".join(TABLE_SUFFIXES[:3]), " and ".join(TABLE_SUFFIXES[3:])
         raise UsageError(
             f"expected a table of questions ({formats}) or a folder at {path}, found neither; {others} will do too"
         )

@@ -18,13 +18,13 @@ from pathlib import Path, PurePath
 
 import torch
 
-from sam_audio_bench.blocks import blockwise
+from sam_audio_bench.blocks import apply_blockwise
 from sam_audio_bench.decoding import READING, claimed_size
-from sam_audio_bench.digests import file_digest, joined
+from sam_audio_bench.digests import combined_digest, file_digest
 from sam_audio_bench.errors import MediaError, UsageError
-from sam_audio_bench.files import dump_json, find_file, sha256, writable_text
+from sam_audio_bench.files import dump_json, escape_surrogates, find_file, sha256
 from sam_audio_bench.metrics.functional.activity import active_spans
-from sam_audio_bench.tabular import broken
+from sam_audio_bench.tabular import has_lone_surrogates
 from sam_audio_bench.tasks.attributes import Attributes, typed_columns
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.folders import LinkCheck
@@ -138,7 +138,7 @@ def collect_questions(
     Raises:
         UsageError: the path, or that of a folder above it, is not UTF-8, so that no record can name it.
     """
-    if broken(str(path.resolve())):
+    if has_lone_surrogates(str(path.resolve())):
         raise UsageError(f"expected a path in UTF-8, found {str(path.resolve())!r}: rename it")
     inside = LinkCheck((path if root is None else root).resolve())
     rows: list[ManifestRow] = []
@@ -160,7 +160,7 @@ def collect_questions(
     if not by_id and not any(problem.severity == "error" for problem in problems):
         problems.append(ManifestProblem(where=str(path), what="expected at least one question, found none"))
     return Questions(
-        task=writable_text(task),
+        task=escape_surrogates(task),
         path=path,
         root=path if root is None else root,
         rows=by_id,
@@ -184,7 +184,7 @@ def _fault(row: ManifestRow, inside: LinkCheck | None) -> ManifestProblem | None
     """Returns what makes a row invalid, or None; ``inside`` is None if files may lie anywhere."""
     files = row.files
     texts = (str(row.where), row.id, row.group, row.text, *(sound_name(sound) for _, sound in files))
-    if bad := next(filter(broken, texts), None):
+    if bad := next(filter(has_lone_surrogates, texts), None):
         where = repr(row.where)[1:-1] if isinstance(row.where, str) else row.where
         what = f"expected names in UTF-8, found {bad!r}: rename the file or folder"
         return ManifestProblem(where=where, what=what)
@@ -228,14 +228,14 @@ def _by_id(rows: Sequence[ManifestRow]) -> tuple[dict[str, ManifestRow], list[Ma
     found: dict[str, ManifestRow] = {}
     repeated = []
     for row in rows:
-        identifier = writable_text(row.id or _id_from_sound(row, uses))
+        identifier = escape_surrogates(row.id or _id_from_sound(row, uses))
         if identifier in found:
             known = found[identifier].place
             what = f"expected an id of its own, found {identifier!r}, which {known} has: name them in a column 'id'"
             repeated.append(ManifestProblem(where=row.where, what=what, column="id", item=identifier))
             continue
-        group = writable_text(row.group or PurePath(sound_name(_first(row))).as_posix())
-        text = writable_text(row.text)
+        group = escape_surrogates(row.group or PurePath(sound_name(_first(row))).as_posix())
+        text = escape_surrogates(row.text)
         if (row.id, row.group, row.text) != (identifier, group, text):
             row = replace(row, id=identifier, group=group, text=text)
         found[identifier] = row
@@ -301,7 +301,9 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     """Returns a digest of a question and the content of its files; a file that cannot be read counts as missing."""
     row = rows[identifier]
     plain = _non_empty({name: getattr(row, name) for name in _ITEM_FIELDS})
-    return joined(READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
+    return combined_digest(
+        READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files)
+    )
 
 
 _ITEM_FIELDS = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources", "part")
@@ -361,7 +363,7 @@ def _sounds(read: SoundReader, row: ManifestRow) -> tuple[Audio, Audio | None, A
     sources = _read_parts(read, mixture, row.mixture, row.residual)
     residual = sum_sounds(sources) if sources else None
     if target is not None and residual is None:
-        residual = Audio(blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
+        residual = Audio(apply_blockwise(torch.sub, mixture.samples, target.samples), mixture.rate)
     elif target is not None and residual is not None and (remark := describe_sum_error(mixture, target, residual)):
         read.remarks.append(remark)
     return mixture, target, residual, tuple(sources) if row.all_sources else ()

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sam_audio_bench import audio
-from sam_audio_bench.blocks import pieces
+from sam_audio_bench.blocks import iter_blocks_if_long
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import find_file
 from sam_audio_bench.types import Audio
@@ -64,9 +64,9 @@ class SoundReader:
         """Decodes a file, or bytes in a table; raises MediaError as `audio.read` does."""
         start, end = self.part or (0.0, None)
         if isinstance(sound, str):
-            found, remarks = audio.read_remarked(find_file(self.root / sound), start=start, end=end)
+            found, remarks = audio.read_with_remarks(find_file(self.root / sound), start=start, end=end)
         else:
-            found, remarks = audio.read_remarked(sound.name, start=start, end=end, stream=io.BytesIO(sound.read()))
+            found, remarks = audio.read_with_remarks(sound.name, start=start, end=end, stream=io.BytesIO(sound.read()))
         self.remarks.extend(remark for remark in remarks if remark not in self.remarks)
         return found
 
@@ -100,7 +100,7 @@ def describe_resampling(mixture: Audio, found: Audio, name: Sound) -> str | None
 def describe_sum_error(mixture: Audio, target: Audio, residual: Audio) -> str | None:
     """Returns a remark if target and residual differ from the mixture by more than `SUM_TOLERANCE_DB`, else None."""
     total = error = 0.0
-    for mixed, signal, other in pieces(mixture.samples, target.samples, residual.samples):
+    for mixed, signal, other in iter_blocks_if_long(mixture.samples, target.samples, residual.samples):
         total += float(mixed.double().square().sum())
         error += float((mixed.double() - signal.double() - other.double()).square().sum())
     level = 10 * math.log10(error / total) if error and total else math.inf if error else -math.inf

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_audio_bench.errors import BenchError, UsageError, describe_error
-from sam_audio_bench.tabular import TABLES, broken, json_lines, parse_table, read_text
+from sam_audio_bench.tabular import TABLE_SUFFIXES, has_lone_surrogates, parse_json_lines, parse_table, read_text
 from sam_audio_bench.tasks.attributes import is_empty
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem, ManifestRow
 from sam_audio_bench.tasks.manifest_sounds import EmbeddedSound, Sound
@@ -89,13 +89,14 @@ def read_csv(path: Path) -> Iterator[tuple[int, Mapping[str, str] | ManifestProb
     """
     table = parse_table(read_text(path, errors="surrogateescape"))
     names = table.names
-    yield table.where, dict.fromkeys(names, "") if len(set(names)) == len(names) else _repeat_fault(table.where, names)
+    is_unique = len(set(names)) == len(names)
+    yield table.header_row, dict.fromkeys(names, "") if is_unique else _repeat_fault(table.header_row, names)
     for number, what in table.remarks():
         yield number, ManifestProblem(where=number, what=what, severity="warning")
     found: list[tuple[int, Mapping[str, str] | ManifestProblem]] = [
         (number, dict(zip(names, cells, strict=True))) for number, cells in table.rows
     ]
-    found += [(number, ManifestProblem(where=number, what=what)) for number, what in table.faults]
+    found += [(number, ManifestProblem(where=number, what=what)) for number, what in table.errors]
     yield from sorted(found, key=lambda row: row[0])
 
 
@@ -119,7 +120,7 @@ def read_table(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
 def read_json_lines(path: Path) -> Iterator[ManifestRow | ManifestProblem]:
     """Reads the rows of a manifest with one JSON object per line; spans and paraphrases may be lists."""
     known: set[str] = set()
-    for number, value in json_lines(read_text(path, errors="surrogateescape")):
+    for number, value in parse_json_lines(read_text(path, errors="surrogateescape")):
         if isinstance(value, ValueError):
             yield ManifestProblem(where=number, what=f"expected a JSON object, found a damaged line ({value})")
         elif not isinstance(value, dict):
@@ -268,7 +269,7 @@ def _bytes(table: Any, name: str, index: int) -> bytes:
 
 
 READERS: Mapping[str, Callable[[Path], Iterator[ManifestRow | ManifestProblem]]] = dict(
-    zip(TABLES, (read_table, read_json_lines, read_parquet, read_table, read_json_lines), strict=True)
+    zip(TABLE_SUFFIXES, (read_table, read_json_lines, read_parquet, read_table, read_json_lines), strict=True)
 )
 """Suffix of a table -> its reader."""
 
@@ -277,7 +278,7 @@ def _header_fault(where: int, names: Iterable[str]) -> ManifestProblem | None:
     """Returns what is wrong with the columns of a table, or None."""
     found = list(names)
     for name in found:  # additional columns are allowed, misspelt ones are not
-        if broken(name):
+        if has_lone_surrogates(name):
             return ManifestProblem(where=where, what=NOT_UTF8)
         near = difflib.get_close_matches(name.lower(), sorted(set(COLUMNS) - set(found)), n=1, cutoff=0.8)
         if near and name not in COLUMNS:
@@ -307,7 +308,7 @@ def _row(number: int, cells: Cells) -> ManifestRow | ManifestProblem:
 
 def _text(value: object) -> str:
     if isinstance(value, str):
-        if broken(value):
+        if has_lone_surrogates(value):
             raise UsageError(NOT_UTF8)
         return value.strip()
     if is_empty(value):

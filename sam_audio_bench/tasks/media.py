@@ -30,7 +30,7 @@ from typing import BinaryIO, Protocol
 from sam_audio_bench import audio
 from sam_audio_bench.decoding import check_whole
 from sam_audio_bench.errors import MediaError, Precondition
-from sam_audio_bench.files import cased_name, find_file, find_files, sha256
+from sam_audio_bench.files import case_sensitive_name, find_file, find_files, sha256
 from sam_audio_bench.tasks.annotations import Annotation
 from sam_audio_bench.tasks.folders import bench_folder, cache_folder, songs_folder
 from sam_audio_bench.tasks.lock import LockFile
@@ -135,7 +135,7 @@ class BenchMedia:
         return self.read_sound_remarked(row, visual=visual)[0]
 
     def read_sound_remarked(self, row: Annotation, *, visual: bool = False) -> tuple[Audio, tuple[str, ...]]:
-        """Reads the mixture of a row, mono at `RATE`, with the remarks of `audio.read_remarked`.
+        """Reads the mixture of a row, mono at `RATE`, with the remarks of `audio.read_with_remarks`.
 
         Raises:
             MediaError: the recording is missing (status ``missing_media``) or damaged, or its length differs from the
@@ -144,7 +144,7 @@ class BenchMedia:
         found = self._find_required(row, visual=visual)
         start, end = found.part(row)
         margin = 0.0 if found.whole else 1.0  # enough to detect that an already cut file is too long
-        sound, remarks = audio.read_remarked(found.path, start=start, end=end + margin)
+        sound, remarks = audio.read_with_remarks(found.path, start=start, end=end + margin)
         return _prepare(sound, end - start, found.path), remarks
 
     def extract_video(self, row: Annotation) -> Path:
@@ -154,7 +154,7 @@ class BenchMedia:
             return found.path
         stamp = _stat(found.path)
         key = f"{_FORMAT} {found.path} {stamp.st_size} {stamp.st_mtime_ns} {row.start} {row.end}"
-        name = f"{cased_name(row.recording)}-{sha256(key.encode())[:16]}.mp4"
+        name = f"{case_sensitive_name(row.recording)}-{sha256(key.encode())[:16]}.mp4"
         clip = cache_folder() / "excerpts" / name
         with _cutting:
             if not clip.is_file():

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.tasks import synthetic_video
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.tasks.catalogue import TASKS, Task
@@ -93,7 +93,7 @@ def render_recipe(recipe: Recipe) -> RenderedRecipe:
     gain = headroom(peak_of(target, residual, target + residual))
     target *= gain
     residual *= gain
-    return RenderedRecipe(audio.quantise(target), audio.quantise(residual), gain, gain * balance)
+    return RenderedRecipe(audio.quantise_24_bit(target), audio.quantise_24_bit(residual), gain, gain * balance)
 
 
 def _place(starts: Mapping[str, float]) -> NDArray[np.float32]:
@@ -124,7 +124,7 @@ def _attributes(recipe: Recipe) -> dict[str, Attribute]:
 
 def _content(name: str, mixtures: Mapping[str, Recipe], groups: Mapping[str, str], identifier: str) -> str:
     recipe = mixtures[identifier]
-    return joined(compute_revision(), TASKS[name].version, name, identifier, recipe.id, groups[recipe.id])
+    return combined_digest(compute_revision(), TASKS[name].version, name, identifier, recipe.id, groups[recipe.id])
 
 
 def _load(task: Task, mixtures: Mapping[str, Recipe], groups: Mapping[str, str], identifier: str) -> Item:

@@ -206,7 +206,7 @@ class ClipReader:
             self._cache.move_to_end(clip.id)
             return self._cache[clip.id]
         path = find_file(clip.path)
-        sound, remarks = audio.read_remarked(path)
+        sound, remarks = audio.read_with_remarks(path)
         if sound.seconds < self.recipe.shortest:
             raise MediaError(
                 f"expected clips of {self.recipe.shortest:g} s or more, found {sound.seconds:.3g} s in {clip.id}: "

@@ -54,7 +54,7 @@ def render(plan: MixPlan, clips: Mapping[str, Clip], reader: ClipReader) -> Rend
         tracks = [tracks[0], *(track * balance for track in tracks[1:])]
     _check_sounding(_sum(tracks), plan)
     gain, turned_down = _mixture_gain(tracks, plan, recipe)
-    sources = tuple(audio.quantise(track * np.float32(gain)) for track in tracks)
+    sources = tuple(audio.quantise_24_bit(track * np.float32(gain)) for track in tracks)
     mixture = _sum(sources)
     ratios = _ratios(sources, mixture) if len(sources) > 1 else ()
     if plan.snr is not None and not abs(ratios[0] - plan.snr) <= _SNR_SLACK:

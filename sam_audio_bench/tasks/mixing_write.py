@@ -26,7 +26,7 @@ import torch
 from msgspec import Struct
 
 from sam_audio_bench import audio
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import dump_json, write_json
 from sam_audio_bench.tasks.archives import ensure_same_plan, write_csv, write_tar
@@ -121,7 +121,9 @@ class _Writer:
     def __init__(self, planner: Planner, out: Path) -> None:
         self.planner, self.out = planner, out
         self.clips = {clip.id: clip for clip in planner.clips}
-        self.pool = joined(*(repr(_metadata(clip)) for clip in sorted(planner.clips, key=lambda clip: clip.id)))
+        self.pool = combined_digest(
+            *(repr(_metadata(clip)) for clip in sorted(planner.clips, key=lambda clip: clip.id))
+        )
 
     def _describe(self, plan: MixPlan, rendered: RenderedMixture, folder: str) -> Description:
         rows = question_rows(plan, rendered, self.planner.recipe, folder)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from sam_audio_bench.decoding import READING
-from sam_audio_bench.digests import file_digest, joined
+from sam_audio_bench.digests import combined_digest, file_digest
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
 from sam_audio_bench.files import atomic_write, dump_json
 from sam_audio_bench.metrics.functional.activity import merge_spans
@@ -186,7 +186,9 @@ def _content(found: OfficialTask, identifier: str) -> str:
     """Returns a digest of a row and its files; the masks of a task are part of its table."""
     row = found.rows[identifier]
     files = [file_digest(path) for path in found.media.locate_files(row, visual=found.visual)]
-    return joined(READING, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files)
+    return combined_digest(
+        READING, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files
+    )
 
 
 def _load(found: OfficialTask, identifier: str) -> Item:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.tasks.data import PROMPTS, TaskData
@@ -169,7 +169,7 @@ def _similar_words(words: frozenset[str]) -> dict[str, set[str]]:
 
 def _content(data: TaskData, variants: Variants, prompts: str, identifier: str) -> str:
     name, text = variants[identifier]
-    return joined(data.content_sha256(name), prompts, identifier, text)
+    return combined_digest(data.content_sha256(name), prompts, identifier, text)
 
 
 def _size(size: Callable[[str], int | None], variants: Variants, identifier: str) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sam_audio_bench.blocks import any_sound
+from sam_audio_bench.blocks import has_sound
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.metrics.functional.activity import Overlap, active_spans, span_overlap
 from sam_audio_bench.tasks.archives import write_csv
@@ -42,7 +42,7 @@ class SpanRule:
 
     def __call__(self, sound: Audio) -> tuple[tuple[float, float], ...]:
         """Returns the spans ``(start, end)`` in seconds in which a sound is active; none in digital silence."""
-        if not any_sound(sound.samples):
+        if not has_sound(sound.samples):
             return ()
         found = active_spans(sound.samples, sound.rate, threshold=self.threshold, mode=self.mode, window=self.window)
         return tuple((start, end) for start, end in found if end - start >= self.shortest - 1e-9)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.files import atomic_write, cased_name, sha256
+from sam_audio_bench.files import atomic_write, case_sensitive_name, sha256
 from sam_audio_bench.tasks.folders import cache_folder
 
 __all__ = ["COLOURS", "FRAME_RATE", "SIZE", "Scene", "draw_scene", "frame_levels", "render_clip", "write_clip"]
@@ -72,7 +72,7 @@ def render_clip(name: str, sources: Sequence[NDArray[np.floating]], rate: int) -
     """
     levels = frame_levels(sources, rate)
     content = sha256(f"{_FORMAT} {name} {levels.shape} ".encode() + levels.tobytes())[:16]
-    video = cache_folder() / "clips" / f"{cased_name(name)}-{content}.mp4"
+    video = cache_folder() / "clips" / f"{case_sensitive_name(name)}-{content}.mp4"
     mask = video.with_suffix(".npz")
     with _rendering:
         if not (video.is_file() and mask.is_file()):

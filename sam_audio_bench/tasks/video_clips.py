@@ -16,7 +16,7 @@ from sam_audio_bench.decoding import check_whole
 from sam_audio_bench.decoding.formats import clock_start, media_errors
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.video import check_packet, opened_video
+from sam_audio_bench.video import check_packet, open_video
 
 __all__ = ["count_frames", "cut_frames", "has_frames"]
 
@@ -60,7 +60,7 @@ def count_frames(path: Path, start: float = 0.0, end: float = math.inf) -> int:
 def has_frames(path: Path) -> bool:
     """Returns whether a file can be opened and has a video stream."""
     try:
-        with opened_video(path):
+        with open_video(path):
             return True
     except MediaError:
         return False
@@ -69,7 +69,7 @@ def has_frames(path: Path) -> bool:
 def _part(path: Path, start: float, end: float) -> Iterator[tuple[float, Any, Any]]:
     """Yields the frames of a part, at least one, in order of presentation: seconds since ``start``, frame, stream."""
     shown, count = None, 0
-    with opened_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         stream.thread_type = "SLICE"  # frame threads would decode ahead, possibly into damage after the part
         unit, begin = stream.time_base, clock_start(container) or 0
         if start > 0 and container.format.name.startswith(_INDEXED):

@@ -42,7 +42,7 @@ TYPOS = {
     "--model hpss(margn=2)": "found margn; did you mean margin?",
     "--model hpss --model-args margn=2": "found margn; did you mean margin?",
     "--model no_such_module:f": "No module named 'no_such_module'",
-    "--model files:nowhere": "a folder of answers at nowhere, found none",
+    "--model files:nowhere": "a folder of estimates at nowhere, found none",
     "--task sfxx": "unknown task 'sfxx': did you mean 'sfx'",
     "--task nowhere.csv": "a table of questions at nowhere.csv, found none",
     "--task stems:nowhere": "a folder with a folder a song, a file a stem at nowhere, found nothing",

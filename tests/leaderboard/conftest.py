@@ -16,7 +16,7 @@ from pyarrow import Table, parquet
 
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import parquet_sandbox, safe_io
-from sam_audio_bench.leaderboard.records import SubmittedMetric, to_plain
+from sam_audio_bench.leaderboard.records import SubmittedMetric, to_builtins
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.run.evaluate import evaluate
@@ -127,7 +127,7 @@ def edit() -> Callable[..., None]:
         parquet.write_table(table, folder / SCORES)
         stated["scores_sha256"] = safe_io.digest(folder / SCORES)
         metrics = metric_records(convert(stated["metrics"], list[SubmittedMetric]))
-        stated["aggregates"] = [to_plain(one) for one in aggregates(scores, metrics)]
+        stated["aggregates"] = [to_builtins(one) for one in aggregates(scores, metrics)]
         if header is not None:
             header(stated)
         write_json(folder / HEADER, stated)

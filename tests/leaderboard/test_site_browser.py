@@ -18,7 +18,7 @@ from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log, site
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
-from sam_audio_bench.leaderboard.records import to_plain
+from sam_audio_bench.leaderboard.records import to_builtins
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.sitedata import item_scores
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
@@ -433,7 +433,7 @@ def test_a_strangers_texts_run_nothing(
         hardware={"processor": markup, "gpus": []},
         tasks=[structs.replace(task, command=["sabench", markup]) for task in header.tasks],
     )
-    write_json(evil / HEADER, to_plain(header))
+    write_json(evil / HEADER, to_builtins(header))
     refused = structs.replace(
         header.separator, summary=markup, licence=markup, authors=[markup, name], training_data=[markup],
         links=["javascript:hacked=1", "JaVaScRiPt:hacked=1//", "https://example.org/?\" onclick=\"hacked=1"],

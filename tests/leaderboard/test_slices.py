@@ -17,7 +17,7 @@ from sam_audio_bench.leaderboard import log, slicing
 from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, pack
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.figures import MOST_SERIES, Dot, slices
-from sam_audio_bench.leaderboard.records import to_plain
+from sam_audio_bench.leaderboard.records import to_builtins
 from sam_audio_bench.leaderboard.site import build
 from sam_audio_bench.leaderboard.sitedata import site_data
 from sam_audio_bench.leaderboard.slicing import task_slices
@@ -193,7 +193,7 @@ def test_a_line_that_is_not_ranked_is_not_compared(board: Path, gate: Path) -> N
     header = Submission.read(newer).header
     answers = {task: dict.fromkeys(own, 64 * "0") for task, own in header.answers.items()}
     separator = structs.replace(header.separator, revision="v2")
-    write_json(newer / HEADER, to_plain(structs.replace(header, separator=separator, answers=answers)))
+    write_json(newer / HEADER, to_builtins(structs.replace(header, separator=separator, answers=answers)))
     log.append(board, [Submission.read(newer)], event="submitted")
     assert {row["line"] for row in task_slices(read_board(board), TASK)["rows"]} == {"spectral-gate/v2"}
 

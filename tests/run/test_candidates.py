@@ -116,7 +116,7 @@ def stamps_of(folder: Path) -> dict[Path, int]:
 def by_hand(task: Path, item: str, count: int = 3) -> list[Separation]:
     """The candidates of one item, made without the harness."""
     query = registry.load_task(str(task))[item].query
-    mixture = audio.as_stored(query.mixture)
+    mixture = audio.round_trip(query.mixture)
     seeds = [item_seed(NAME, item, 0, candidate) for candidate in range(count)]
     return [gated(Query(mixture=mixture, prompt=query.prompt), seed) for seed in seeds]
 
@@ -135,7 +135,7 @@ def test_the_candidate_with_the_best_overlap_is_picked(span_task: Path, tmp_path
         assert record["picked"] == int(np.argmax(record["picker_scores"]))
         assert (record["candidates"], record["picked_by"]) == (3, "activity")
         stored = audio.read(tmp_path / "gate" / NAME / "audio" / record["target"]).samples
-        assert torch.equal(stored, audio.as_stored(candidates[record["picked"]].target).samples)
+        assert torch.equal(stored, audio.round_trip(candidates[record["picked"]].target).samples)
         picked.add(record["picked"])
     assert len(picked) > 1
 
@@ -273,7 +273,7 @@ def test_all_candidates_are_kept_only_on_request(span_task: Path, tmp_path: Path
     assert sum(separator.calls) == 15
     assert names() == few | {f"item-1.{part}.{number}.flac" for part in ("target", "residual") for number in (1, 2)}
     stored = [audio.read(tmp_path / "gate" / NAME / "audio" / f"item-1.target.{k}.flac").samples for k in range(3)]
-    expected = [audio.as_stored(found.target).samples for found in by_hand(span_task, "item-1")]
+    expected = [audio.round_trip(found.target).samples for found in by_hand(span_task, "item-1")]
     assert all(map(torch.equal, stored, expected))
     stamps = stamps_of(tmp_path)
     run(span_task, tmp_path)

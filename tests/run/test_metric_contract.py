@@ -32,14 +32,14 @@ class Level(Metric):
         return [(Score(1.0, Status.OK),) for _ in items]
 """
 BROKEN = {
-    "def __init__(self): sys.exit(0)": "metric 'level' to be made from its options, found SystemExit: 0",
-    "def __init__(self): os._exit(0)": "metric 'level' to be made from its options, found SystemExit: 0",
-    "def __init__(self): raise GeneratorExit": "metric 'level' to be made from its options, found GeneratorExit",
-    "def __init__(self): raise KeyError('x')": "to be made from its options, found KeyError: 'x'",
+    "def __init__(self): sys.exit(0)": "metric 'level' to be constructed from its options, found SystemExit: 0",
+    "def __init__(self): os._exit(0)": "metric 'level' to be constructed from its options, found SystemExit: 0",
+    "def __init__(self): raise GeneratorExit": "metric 'level' to be constructed from its options, found GeneratorExit",
+    "def __init__(self): raise KeyError('x')": "to be constructed from its options, found KeyError: 'x'",
     "def missing(self): raise OSError('x')": "metric 'level' to say what it misses, found OSError: x",
     "def missing(self): sys.exit(0)": "metric 'level' to say what it misses, found SystemExit: 0",
-    "cards = classmethod(lambda cls: 1 / 0)": "metric 'level' to say its cards, found ZeroDivisionError",
-    "cards = classmethod(lambda cls: ())": r"cards\(\) of metric 'level' to tell of level, found \[\]",
+    "cards = classmethod(lambda cls: 1 / 0)": "metric 'level' to return its cards, found ZeroDivisionError",
+    "cards = classmethod(lambda cls: ())": r"cards\(\) of metric 'level' to include level, found \[\]",
     "batch_size = 0": "batch_size of metric 'level' to be a whole number above 0, found 0",
     "batch_size = 'x'": "batch_size of metric 'level' to be a whole number above 0, found 'x'",
     "columns = ()": r'a class of metrics at .*:Broken, with columns = \("name",\), found \(\)',

@@ -17,7 +17,7 @@ from separator_signals import RATE, answer, noise, query
 from served_programs import Written
 
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
-from sam_audio_bench.options import parse_spelling, split_spellings
+from sam_audio_bench.options import parse_specification, split_specifications
 from sam_audio_bench.registry import build
 from sam_audio_bench.separators.serving import ServedSeparator
 from sam_audio_bench.types import Prompt, Separator
@@ -407,8 +407,8 @@ def test_options_of_a_program_stand_beside_it(kind: str) -> None:
 
 def test_a_command_reaches_to_the_end() -> None:
     text = "hpss(margin=2),serve:python x.py --sizes=1,2 --name='a(b=c)'"
-    assert split_spellings(text) == ["hpss(margin=2)", text.partition(",")[2]]
-    assert parse_spelling("serve:python x.py 'f(a=1)'").options == {}
+    assert split_specifications(text) == ["hpss(margin=2)", text.partition(",")[2]]
+    assert parse_specification("serve:python x.py 'f(a=1)'").options == {}
 
 
 def test_identity_is_the_command_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

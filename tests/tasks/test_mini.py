@@ -45,7 +45,7 @@ def test_every_signal_survives_24_bit_files_and_leaves_headroom(loaded: list[Ite
             steps = signal.samples.double() * 2**23
             assert torch.equal(steps, steps.round())
             assert float(signal.samples.abs().max()) <= 0.9 + 2**-23
-            assert torch.equal(audio.as_stored(signal).samples, signal.samples)
+            assert torch.equal(audio.round_trip(signal).samples, signal.samples)
 
 
 def test_levels_are_those_of_the_recipe(loaded: list[Item]):

@@ -43,12 +43,12 @@ def mix(
     POOL is a folder of folders, each named by the class of its sounds, a table with columns path and label, or mini,
     the recordings in the package. The same pool and recipe give the same bits. OUT is a task for `sabench eval`.
     """
-    from sam_audio_bench.names import check_there
+    from sam_audio_bench.names import check_exists
     from sam_audio_bench.tasks.mixing_recipe import MINI, read_recipe
 
     chosen, part = read_recipe(recipe, changes), _part(shard)
     if pool != MINI:
-        check_there("a folder or a table of clips", Path(pool))
+        check_exists("a folder or a table of clips", Path(pool))
         _check_place(Path(pool), out)
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.mixing_plan import Planner

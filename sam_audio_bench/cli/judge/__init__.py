@@ -68,9 +68,9 @@ def score(
 
     A question mark behind a rating says that the prompt was not understood.
     """
-    from sam_audio_bench.names import check_there
+    from sam_audio_bench.names import check_exists
 
-    check_there("an audio file", mixture, target)
+    check_exists("an audio file", mixture, target)
     check_device(device)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
@@ -157,7 +157,7 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print ratings, events and flagged seconds as one JSON object.")
 def explain(run: Path | str, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
     """Draw the spectrograms of an answer, its ratings over time, the seconds that are rated poor, and say why."""
-    from sam_audio_bench.files import cased_name
+    from sam_audio_bench.files import case_sensitive_name
     from sam_audio_bench.run.remote import find_runs
 
     if out is None and not isinstance(run, Path):
@@ -167,7 +167,7 @@ def explain(run: Path | str, item: str, place: str, out: Path | None, device: st
     from sam_audio_bench.judge.explain import write_explanation
 
     found = _explanation(run, item, place, device)
-    path = out or Path(run) / f"{cased_name(item)}.saj.png"
+    path = out or Path(run) / f"{case_sensitive_name(item)}.saj.png"
     write_explanation(found, path)
     if as_json:
         print_json({**_explained(found), "picture": str(path)})

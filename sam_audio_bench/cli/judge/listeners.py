@@ -34,9 +34,9 @@ _OVER = {"utterance": "answers", "system": "systems"}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int, device: str, as_json: bool) -> None:
     """Say how well a judge agrees with listening tests: FOLDER is one, or holds some, with their audio."""
-    from sam_audio_bench.names import check_there
+    from sam_audio_bench.names import check_exists
 
-    check_there("a listening test", folder)
+    check_exists("a listening test", folder)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.listeners import agreement, find_tests, rate_test, system_means

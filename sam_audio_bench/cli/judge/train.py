@@ -83,9 +83,9 @@ def evaluate(
     place: str, ratings: Path, out: Path | None, resamples: int, seed: int, device: str, as_json: bool
 ) -> None:
     """Say how well a judge agrees with ratings: by axis, domain and level, with intervals."""
-    from sam_audio_bench.names import check_there
+    from sam_audio_bench.names import check_exists
 
-    check_there("a table of ratings or a folder of tar files", ratings)
+    check_exists("a table of ratings or a folder of tar files", ratings)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.training.measures import agreement_rows, rater_ceilings

@@ -153,9 +153,9 @@ def validate(
 def log(folder: Path, as_json: bool) -> None:
     """Print every submission and withdrawal of a leaderboard, in order."""
     from sam_audio_bench.leaderboard.log import read
-    from sam_audio_bench.records import to_plain
+    from sam_audio_bench.records import to_builtins
 
-    entries = [to_plain(entry) for entry in read(folder)]
+    entries = [to_builtins(entry) for entry in read(folder)]
     if as_json:
         print_json(entries)
     else:

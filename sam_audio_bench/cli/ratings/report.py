@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from sam_audio_bench.cli.output import echo, note
-from sam_audio_bench.files import cased_name, write_json
+from sam_audio_bench.files import case_sensitive_name, write_json
 
 if TYPE_CHECKING:
     from sam_audio_bench.plots import Plot
@@ -132,7 +132,7 @@ def _opinion_plots(ratings: Ratings, opinions: Sequence[OpinionRow]) -> list[Plo
         system_means(
             part,
             axis=axis,
-            name=f"systems-{cased_name(axis)}",
+            name=f"systems-{case_sensitive_name(axis)}",
             caption="Means over stimuli with 95 % intervals that resample recordings.",
             scale=ratings.scale,
         )
@@ -150,7 +150,7 @@ def _rater_plots(ratings: Ratings) -> list[Plot]:
             rater_deviations(ratings, axis),
             rater_agreement(ratings, axis),
             axis=axis,
-            name=f"raters-{cased_name(axis)}",
+            name=f"raters-{case_sensitive_name(axis)}",
         )
         for axis in ratings.axes
         if ratings.answers["rater"].nunique() > 1
@@ -178,12 +178,12 @@ def _correlations(ratings: Ratings, folder: Path, options: _Options) -> tuple[Se
         for level in ("utterance", "within_item", "system"):
             part = rows[(rows["axis"] == axis) & (rows["level"] == level) & (rows["coefficient"] == "spearman")]
             if part["value"].notna().any():
-                name = f"forest-{cased_name(axis)}-{level}"
+                name = f"forest-{case_sensitive_name(axis)}-{level}"
                 heading = f"Spearman correlation with {axis}, {level.replace('_', ' ')} level"
                 plots.append(forest(part, title=heading, name=name, ceiling=band if level == "utterance" else None))
         for metric in select_strongest_metrics(found.rows, axis, options.scatters):
             points, noise = mean_opinions_with_metric(ratings, axis, metric)
-            name = f"scatter-{cased_name(axis)}-{cased_name(metric)}"
+            name = f"scatter-{case_sensitive_name(axis)}-{case_sensitive_name(metric)}"
             plots.append(scatter(points, metric=metric, axis=axis, name=name, noise=noise))
     return ("Correlations", [*correlation_tables(found.rows), *_illustrated(plots, folder)]), found
 
@@ -203,7 +203,7 @@ def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
         rows = rows.astype({"ci_low": "float64", "ci_high": "float64"})
         if rows["value"].notna().any():
             name, caption = (
-                f"systems-{cased_name(str(axis))}",
+                f"systems-{case_sensitive_name(str(axis))}",
                 "Bradley–Terry strengths with 95 % intervals; 0 is the mean.",
             )
             plots.append(system_means(rows, axis=f"strength in logits, {axis}", name=name, caption=caption))

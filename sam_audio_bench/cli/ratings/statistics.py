@@ -55,14 +55,16 @@ def agreement(
     """
     from sam_audio_bench.ratings.agreement import agreement_rows, opinion_rows, stimulus_opinions
     from sam_audio_bench.ratings.table import Ratings
-    from sam_audio_bench.tabular import spreadsheet_csv
+    from sam_audio_bench.tabular import format_spreadsheet_csv
 
     ratings = Ratings.read(table)
     rows = agreement_rows(ratings, by=by, axis=axis, resamples=resamples, seed=seed)
     opinions = opinion_rows(ratings, by=by, axis=axis)
     if mos is not None:
         with atomic_write(mos) as temporary:
-            temporary.write_text(spreadsheet_csv(stimulus_opinions(ratings, axis)), encoding="utf-8", newline="\n")
+            temporary.write_text(
+                format_spreadsheet_csv(stimulus_opinions(ratings, axis)), encoding="utf-8", newline="\n"
+            )
     if as_json:
         print_json({"rows": rows, "opinions": opinions})
         return

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_audio_bench.blocks import touched
+from sam_audio_bench.blocks import count_accessed
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["MODES", "Overlap", "active_spans", "merge_spans", "span_overlap"]
@@ -167,7 +167,7 @@ def _blocks(samples: Tensor, rate: int) -> Iterator[NDArray[np.int16]]:
         part = samples[:, start : start + periods * down + 1]  # one more, towards which the last ones go
         last = start + periods * down >= samples.shape[1]
         yield _resample(_pcm16(part), rate)[:, : None if last else periods * up]
-        touched(part.numel())
+        count_accessed(part.numel())
 
 
 def _pcm16(samples: Tensor) -> NDArray[np.int16]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sam_audio_bench.blocks import blockwise, is_long, parts
+from sam_audio_bench.blocks import apply_blockwise, is_long, iter_blocks
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.catalogue import FLOOR_DB
 from sam_audio_bench.types import Status
@@ -83,7 +83,7 @@ def residual_energy(reference: Tensor, estimate: Tensor, gain: Tensor, known: Mo
 
 def _chunks(*signals: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Parts of signals of one shape, in float64."""
-    for some in parts(*signals, size=_CHUNK):
+    for some in iter_blocks(*signals, size=_CHUNK):
         yield tuple(part.double() for part in some)
 
 
@@ -129,7 +129,7 @@ def _centred_in_blocks(signal: Tensor) -> Tensor:
         total += part.sum(dim=-1)
     mean = (total / signal.shape[-1]).flatten()[:, None]
     flat = signal.reshape(-1, signal.shape[-1])
-    rest = blockwise(lambda part: part.double() - mean, flat).reshape(signal.shape)
+    rest = apply_blockwise(lambda part: part.double() - mean, flat).reshape(signal.shape)
     rounding = energy(rest) <= energy(signal) * 10 ** (-RESOLUTION_DB / 10)
     return rest.masked_fill_(rounding[..., None], 0.0) if bool(rounding.any()) else rest
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sam_audio_bench.blocks import touched
+from sam_audio_bench.blocks import count_accessed
 
 __all__ = ["Filters", "LeastSquaresProjector", "correlate", "gram"]
 
@@ -35,7 +35,7 @@ def correlate(left: Tensor, *right: Tensor, taps: int) -> Tensor:
         now = torch.fft.rfft(_blocks(left[:, start:stop], hop, hop, count), n=size)
         later = torch.cat([torch.fft.rfft(_blocks(part[:, start:reach], size, hop, count)) for part in right])
         spectrum += _by_frequency(now.conj()) @ _by_frequency(later).mT
-        touched(spectrum.shape[2] * (reach - start))
+        count_accessed(spectrum.shape[2] * (reach - start))
     correlations: Tensor = torch.fft.irfft(spectrum.permute(1, 2, 0), n=size)
     return correlations[..., :taps]
 
@@ -70,7 +70,7 @@ class Filters:
             spectra = torch.fft.rfft(_blocks(part, self.size, hop, -(-(stop - start) // hop)))
             filtered = torch.fft.irfft((self.response @ _by_frequency(spectra)).permute(1, 2, 0), n=self.size)
             yield slice(start, stop), filtered[..., before:].flatten(1)[:, : stop - start]
-            touched(2 * part.numel())
+            count_accessed(2 * part.numel())
 
 
 def gram(correlations: Tensor) -> Tensor:

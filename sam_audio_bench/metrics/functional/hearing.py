@@ -16,7 +16,7 @@ from scipy import fft
 from torch import Tensor
 
 from sam_audio_bench.audio import resampled_blocks
-from sam_audio_bench.blocks import Growing, is_long, parts, pieces, touched
+from sam_audio_bench.blocks import BlockAccumulator, count_accessed, is_long, iter_blocks, iter_blocks_if_long
 from sam_audio_bench.types import Audio
 
 __all__ = [
@@ -81,18 +81,18 @@ def prepared(signal: Tensor, rate: int, peak: float) -> Reals:
 
 
 def _prepared_in_blocks(signal: Tensor, rate: int, peak: float) -> Reals:
-    found, total = Growing(len(signal)), np.zeros(len(signal))
+    found, total = BlockAccumulator(len(signal)), np.zeros(len(signal))
     if rate == RATE:
-        blocks: Iterator[NDArray[np.floating]] = (part.float().numpy().copy() for (part,) in parts(signal))
+        blocks: Iterator[NDArray[np.floating]] = (part.float().numpy().copy() for (part,) in iter_blocks(signal))
     else:
         blocks = resampled_blocks(Audio(signal, rate), RATE, torch.float32)
     for block in blocks:
         block /= np.float32(peak)
         total += block.sum(axis=1, dtype=np.float64)
         found.append(block)
-    sound: Reals = found.finished()
+    sound: Reals = found.to_array()
     mean = torch.from_numpy((total / found.length).astype(np.float32))[:, None]
-    for (part,) in parts(torch.from_numpy(sound)):
+    for (part,) in iter_blocks(torch.from_numpy(sound)):
         part -= mean
     return sound
 
@@ -130,7 +130,7 @@ def _powers(signal: Reals, window: int, step: int) -> Iterator[Reals]:
     for start in range(0, len(frames), _CHUNK):
         spectrum = fft.rfft(frames[start : start + _CHUNK] * taper, axis=-1)
         yield spectrum.real**2 + spectrum.imag**2
-        touched(_CHUNK * step)
+        count_accessed(_CHUNK * step)
 
 
 def excitation(signal: Reals) -> Reals:
@@ -143,11 +143,11 @@ def excitation(signal: Reals) -> Reals:
 
 def _rows(blocks: Iterable[Reals]) -> Reals:
     """Blocks ``[T, B]`` as one array, in a file where it is long."""
-    found, width = Growing(1), 0
+    found, width = BlockAccumulator(1), 0
     for block in blocks:
         width = block.shape[1]
         found.append(block.reshape(1, -1))
-    return found.finished().reshape(-1, width)
+    return found.to_array().reshape(-1, width)
 
 
 def row_blocks(rows: Reals) -> Iterator[slice]:
@@ -156,7 +156,7 @@ def row_blocks(rows: Reals) -> Iterator[slice]:
     step = _ROWS if is_long(rows) else max(1, count)
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
-        touched(step * width)
+        count_accessed(step * width)
 
 
 def loudness(energy: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -200,12 +200,12 @@ def _moved(estimate: Reals, lag: int) -> Reals:
     if lag == 0:
         return estimate
     channels, length = estimate.shape
-    found = Growing(channels)
+    found = BlockAccumulator(channels)
     found.append(np.zeros((channels, max(0, -lag)), np.float32))
-    for (part,) in pieces(torch.from_numpy(estimate)[:, max(0, lag) : length - max(0, -lag)]):
+    for (part,) in iter_blocks_if_long(torch.from_numpy(estimate)[:, max(0, lag) : length - max(0, -lag)]):
         found.append(part.numpy())
     found.append(np.zeros((channels, max(0, lag)), np.float32))
-    moved: Reals = found.finished()
+    moved: Reals = found.to_array()
     return moved
 
 
@@ -262,6 +262,6 @@ def _waveform_correlation(reference: Reals, estimate: Reals) -> NDArray[np.float
         total += fft.irfft(product.sum(axis=0), count)[: 2 * reach + 1]
         given = around[:, reach : around.shape[1] - reach]
         energies += [np.square(part, dtype=np.float64).sum() for part in (block, given)]
-        touched(2 * block.size)
+        count_accessed(2 * block.size)
     found: NDArray[np.float64] = total / (np.sqrt(energies.prod()) + 1e-12)
     return found

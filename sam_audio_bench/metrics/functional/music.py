@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_audio_bench.blocks import touched
+from sam_audio_bench.blocks import count_accessed
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.ratios import snr
 
@@ -201,7 +201,7 @@ def _powers(signal: Tensor, stft: STFT) -> Iterator[Floats]:
         spectrum = torch.fft.rfft(part.unfold(-1, stft.size, stft.hop) * taper)
         power = (spectrum.real.square() + spectrum.imag.square()).numpy()
         yield np.ascontiguousarray(power.reshape(-1, power.shape[-1]).T)
-        touched(part.numel())
+        count_accessed(part.numel())
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, maximum_filter1d
 from torch import Tensor
 
-from sam_audio_bench.blocks import all_finite, any_sound, blockwise, is_long, parts, pieces
+from sam_audio_bench.blocks import all_finite, apply_blockwise, has_sound, is_long, iter_blocks, iter_blocks_if_long
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.hearing import (
     HOP,
@@ -123,7 +123,7 @@ def perceptual(
 
 def _one(reference: Tensor, estimate: Tensor, mixture: Tensor, residual: Tensor | None = None, *, rate: int) -> Ratings:
     parts = (reference, estimate, mixture, *([] if residual is None else [residual]))
-    if not any_sound(reference) or not all(map(all_finite, parts)):
+    if not has_sound(reference) or not all(map(all_finite, parts)):
         return Ratings(*[float("nan")] * 4)
     return Original(reference, mixture, rate, residual).rate(estimate)
 
@@ -172,7 +172,7 @@ class Original:
 
     def hear(self, estimate: Tensor) -> Impressions | None:
         """What an answer sounds like beside the reference; None where it is silent."""
-        if not any_sound(estimate):
+        if not has_sound(estimate):
             return None
         moved, lag = self._aligned(prepared(estimate, self._rate, _peak(estimate)))
         answer = excitation(moved)
@@ -202,24 +202,24 @@ class Original:
 
 
 def _peak(signal: Tensor) -> float:
-    return max(float(max(part.max(), -part.min())) for (part,) in pieces(signal)) or 1.0
+    return max(float(max(part.max(), -part.min())) for (part,) in iter_blocks_if_long(signal)) or 1.0
 
 
 def _inner(one: Reals, other: Reals) -> float:
     """Inner product of ``[C, N]``, of long ones in float64, so that it does not depend on the parts."""
     if not is_long(one):
         return float(np.vdot(one, other))
-    pairs = parts(torch.from_numpy(one), torch.from_numpy(other))
+    pairs = iter_blocks(torch.from_numpy(one), torch.from_numpy(other))
     return sum(float(np.vdot(*(part.double().numpy() for part in pair))) for pair in pairs)
 
 
 def _scale(sound: Reals, factor: float) -> None:
-    for (part,) in pieces(torch.from_numpy(sound)):
+    for (part,) in iter_blocks_if_long(torch.from_numpy(sound)):
         part.mul_(float(np.float32(factor)))
 
 
 def _elementwise(function: Callable[..., Tensor], one: Reals, other: Reals) -> Reals:
-    found: Reals = blockwise(function, torch.from_numpy(one), torch.from_numpy(other)).numpy()
+    found: Reals = apply_blockwise(function, torch.from_numpy(one), torch.from_numpy(other)).numpy()
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sam_audio_bench.blocks import touched
+from sam_audio_bench.blocks import count_accessed
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.energy import energy
 
@@ -93,7 +93,7 @@ def _spectra(signal: Tensor, level: Tensor, fft: int, hop: int, window: int) -> 
         part = _reflected(signal, start, stop) / level
         spectrum = torch.view_as_real(torch.fft.rfft(part.unfold(-1, window, hop) * taper, n=fft))
         yield spectrum.square().sum(dim=-1).clamp(min=_FLOOR)
-        touched(part.numel())
+        count_accessed(part.numel())
 
 
 def _reflected(signal: Tensor, start: int, stop: int) -> Tensor:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.tabular import TextTable, json_lines, parse_json, parse_table, read_text, unescaped_cell
+from sam_audio_bench.tabular import TextTable, parse_json, parse_json_lines, parse_table, read_text, unescape_formula
 
 __all__ = ["MISSING", "Source", "numbers", "read_source", "row_name", "table_of", "texts_of"]
 
@@ -139,7 +139,7 @@ def _commas(texts: pd.Series, where: str) -> bool:
 
 def _records(path: Path, text: str, *, lines: bool) -> Source:
     if lines:
-        found = list(json_lines(text))
+        found = list(parse_json_lines(text))
         if (first := next((number for number, value in found if isinstance(value, ValueError)), None)) is not None:
             error = dict(found)[first]
             what = f"found damage in row {first} ({error}){_hint(text)}"
@@ -173,20 +173,20 @@ def _hint(text: str) -> str:
 
 def _table(path: Path, text: str) -> Source:
     table: TextTable = parse_table(text)
-    table.names = [unescaped_cell(name) for name in table.names]
+    table.names = [unescape_formula(name) for name in table.names]
     twice = [name for name in table.names if table.names.count(name) > 1]
     if twice or "" in table.names:
         raise UsageError(
             f"expected column names that differ in {path}, found {(twice or [''])[0]!r} twice or unnamed "
-            f"in row {table.where}"
+            f"in row {table.header_row}"
         )
-    if table.faults:
-        row, what = table.faults[0]
+    if table.errors:
+        row, what = table.errors[0]
         raise UsageError(f"expected rows of {len(table.names)} columns in {path}, found another row {row}: {what}")
     if not table.rows:
         raise UsageError(f"expected ratings in {path}, found column names alone")
     frame = pd.DataFrame(
-        [[unescaped_cell(cell) for cell in cells] for _, cells in table.rows],
+        [[unescape_formula(cell) for cell in cells] for _, cells in table.rows],
         columns=pd.Index(table.names),
         index=pd.Index([number for number, _ in table.rows], dtype="int64", name="row"),
         dtype="str",

@@ -90,7 +90,7 @@ def select_excerpts(rows: Rows, root: Path, excerpt: Excerpt | None) -> Iterator
 
 def _seconds(path: Path) -> float | None:
     """Returns the length of a sound by its header, or else by decoding it; None if neither succeeds."""
-    readers: tuple[Callable[[Path], float], ...] = (audio.stated_seconds, lambda path: audio.read(path).seconds)
+    readers: tuple[Callable[[Path], float], ...] = (audio.read_duration, lambda path: audio.read(path).seconds)
     for read in readers:
         try:
             return read(path)

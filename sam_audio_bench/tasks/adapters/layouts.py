@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from sam_audio_bench.audio import SUFFIXES
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import find_file
-from sam_audio_bench.tabular import broken
+from sam_audio_bench.tabular import has_lone_surrogates
 from sam_audio_bench.tasks.manifest_rows import ManifestProblem
 from sam_audio_bench.tasks.manifest_tables import NOT_UTF8, read_csv
 
@@ -39,7 +39,7 @@ def read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[s
     for number, cells in read_csv(path):
         if isinstance(cells, ManifestProblem):
             yield number, cells
-        elif any(map(broken, cells)):
+        elif any(map(has_lone_surrogates, cells)):
             yield number, ManifestProblem(where=number, what=NOT_UTF8)
             return
         elif not keys:
@@ -55,7 +55,7 @@ def read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[int, dict[s
 
 def _check_cells(number: int, cells: dict[str, str]) -> dict[str, str] | ManifestProblem:
     for name, text in cells.items():
-        if broken(text):
+        if has_lone_surrogates(text):
             return ManifestProblem(where=number, what=NOT_UTF8, column=name)
         if not text.strip():
             return ManifestProblem(

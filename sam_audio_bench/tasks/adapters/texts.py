@@ -97,7 +97,7 @@ def _read_toml(table: Path) -> dict[str, str]:
 
 def _read_csv(table: Path) -> dict[str, str]:
     rows = parse_table(read_text(table))
-    faults = [f"row {number}: {what}" for number, what in rows.faults]
+    faults = [f"row {number}: {what}" for number, what in rows.errors]
     if faults or rows.names != ["class", "text"]:
         found = (*faults, f"columns {', '.join(rows.names) or 'none'}")[0]
         raise UsageError(f"expected the columns class,text in {table}, found {found}")

@@ -1,9 +1,9 @@
-"""What a module, class or function holds in memory otherwise than its file says.
+"""Finds differences between a loaded module, class or function and its source file.
 
-A file may have been edited since its import, a name bound by hand. Compared are functions by their instructions and
-literal defaults, classes by their members, names that are bound to literals, lambdas and imports. A name that functions
-of the file rebind (``global``, ``cls.x = …``, ``TABLE[key] = …``) is a cache or a registry, and left out; so is a
-container that begins empty.
+A file may have been edited since its import, or a name rebound by hand. Functions are compared by bytecode and literal
+defaults, classes by their members, other names if they are bound to literals, lambdas or imports. Names that functions
+of the file rebind (``global``, ``cls.x = …``, ``TABLE[key] = …``) are caches or registries and are left out, as are
+containers that are initially empty.
 """
 
 from __future__ import annotations
@@ -20,12 +20,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.digests import Unidentified, ValueDigester, joined
-from sam_audio_bench.written import Binding, Import, Literal, Written, evaluated, instructions, nested
+from sam_audio_bench.digests import Unidentified, ValueDigester, combined_digest
+from sam_audio_bench.parsed_code import (
+    Binding,
+    Import,
+    Literal,
+    ModuleBindings,
+    bytecode_digest,
+    evaluate_literal,
+    iter_code_objects,
+)
 
-__all__ = ["Memory", "class_members", "is_of", "resolved"]
+__all__ = ["LoadedModule", "class_members", "is_defined_in", "resolved_path"]
 
-_GENERATED = frozenset(  # members of a class that say nothing of what it does
+_GENERATED = frozenset(  # members of a class that do not affect its behaviour
     {
         "__dict__",
         "__weakref__",
@@ -49,18 +57,18 @@ _GENERATED = frozenset(  # members of a class that say nothing of what it does
 
 
 @lru_cache(maxsize=4096)
-def resolved(name: str) -> Path:
-    """The full path of a module's file, without links."""
+def resolved_path(name: str) -> Path:
+    """Returns the absolute path of a module's file with links resolved, cached."""
     return Path(name).resolve()
 
 
-def is_of(function: types.FunctionType, file: Path | None) -> bool:
-    """Whether a function was compiled from a file, and not from another of the same name."""
-    return file is not None and resolved(function.__code__.co_filename) == file
+def is_defined_in(function: types.FunctionType, file: Path | None) -> bool:
+    """Whether a function was compiled from ``file``, and not from another one of the same module name."""
+    return file is not None and resolved_path(function.__code__.co_filename) == file
 
 
-def plain(member: Any) -> Any:
-    """What a descriptor of a class stands for."""
+def unwrap_descriptor(member: Any) -> Any:
+    """Returns the function, or the accessors, behind a descriptor; any other member is returned itself."""
     if isinstance(member, staticmethod | classmethod):
         return member.__func__
     if isinstance(member, property):
@@ -71,65 +79,72 @@ def plain(member: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Compares what is loaded with its file.
+class LoadedModule:
+    """Compares a loaded module with its file.
 
     Args:
         namespace: of the module.
         file: of the module, resolved.
-        written: what the file says.
-        digester: digests what deviates; raises Unidentified where it cannot.
-        is_known: whether the module of a decorator's function, by its name, is installed or imported by the file.
+        bindings: names that the file binds.
+        digester: digests values that differ from the file; raises Unidentified if it cannot.
+        is_trusted: whether a decorator's module, given by name, is installed or imported by the file.
     """
 
-    namespace: Mapping[str, Any]
+    namespace: Mapping[str, object]
     file: Path
-    written: Written
+    bindings: ModuleBindings
     digester: ValueDigester
-    is_known: Callable[[str], bool]
+    is_trusted: Callable[[str], bool]
 
     def changes(self) -> list[str]:
-        """Digests of what the module holds otherwise than its file says; empty: nothing."""
+        """Returns digests of all values of the module that differ from its file; empty if there are none."""
         found = []
         for name, value in sorted(self.namespace.items()):
             if name.startswith("__") and name.endswith("__"):
                 continue
-            if name in self.written.module:
-                found += self._compared(name, name, self.written.module[name], value)
-            elif name in self.written.named and not self.written.has_star and not isinstance(value, types.ModuleType):
-                found.append(self._deviates(name, value))  # set by hand, in the place of a built-in
+            if name in self.bindings.module_scope:
+                found += self._compared(name, name, self.bindings.module_scope[name], value)
+            elif self._hides_built_in(name, value):
+                found.append(self._value_change(name, value))
         return found
 
-    def of_class(self, kind: type) -> list[str]:
-        """The same of a class, whether or not its module still holds it."""
-        if kind.__qualname__ not in self.written.classes:
-            return [joined("class", kind.__qualname__, self.digester.digest(class_members(kind)))]
-        scope, found = self.written.members(kind.__qualname__), []
+    def class_changes(self, kind: type) -> list[str]:
+        """Returns digests of all differences of a class, whether or not it is still in its module."""
+        if kind.__qualname__ not in self.bindings.classes:
+            return [combined_digest("class", kind.__qualname__, self.digester.digest(class_members(kind)))]
+        scope, found = self.bindings.class_scope(kind.__qualname__), []
         is_plain = type(kind) in (type, ABCMeta)
         for name, member in sorted(vars(kind).items()):
-            if name in _GENERATED or name in self.written.class_rebound:
+            if name in _GENERATED or name in self.bindings.rebound_attributes:
                 continue
             if name in scope:
                 found += self._compared(name, f"{kind.__qualname__}.{name}", scope[name], member)
             elif self._is_set_by_hand(kind, name, member, is_plain):
-                found.append(self._deviates(name, plain(member)))
+                found.append(self._value_change(name, unwrap_descriptor(member)))
         return found
 
-    def of_function(self, function: types.FunctionType) -> list[str]:
-        """The same of a function: its instructions, its literal defaults, and the globals that the file lacks."""
+    def function_changes(self, function: types.FunctionType) -> list[str]:
+        """Returns digests of a function that differs in bytecode or literal defaults, with globals not in the file."""
         code = function.__code__
-        nodes: list[Any] = [*self.written.functions.get(code.co_qualname, [])]
+        nodes: list[Any] = [*self.bindings.functions.get(code.co_qualname, [])]
         if self._is_written(code) and (not nodes or any(self._has_defaults(function, node.args) for node in nodes)):
             return []
-        lacking = sorted({name for part in nested(code) for name in part.co_names} & function.__globals__.keys())
-        values = {name: function.__globals__[name] for name in lacking if name not in self.written.module}
+        missing = sorted(
+            {name for part in iter_code_objects(code) for name in part.co_names} & function.__globals__.keys()
+        )
+        values = {name: function.__globals__[name] for name in missing if name not in self.bindings.module_scope}
         values = {name: value for name, value in values.items() if not (name.startswith("__") and name.endswith("__"))}
         state = [function.__defaults__, function.__kwdefaults__, values]
-        return [joined("function", code.co_qualname, instructions(code), *map(self.digester.digest, state))]
+        return [combined_digest("function", code.co_qualname, bytecode_digest(code), *map(self.digester.digest, state))]
+
+    def _hides_built_in(self, name: str, value: Any) -> bool:
+        """Whether a global that the file uses but does not bind was set by hand, and hides a built-in."""
+        is_used = name in self.bindings.used_names and not self.bindings.has_star
+        return is_used and not isinstance(value, types.ModuleType)
 
     def _is_set_by_hand(self, kind: type, name: str, member: Any, is_plain: bool) -> bool:
-        """Whether a member that the class body does not bind was put there, and not made by the standard library."""
-        function = plain(member)
+        """Whether a member that is not in the class body was set by hand, and not generated by the standard library."""
+        function = unwrap_descriptor(member)
         if isinstance(function, types.FunctionType):
             maker = str(function.__globals__.get("__name__")).partition(".")[0]
             is_made = maker in sys.stdlib_module_names - {"__main__"} or maker == f"namedtuple_{kind.__name__}"
@@ -139,21 +154,23 @@ class Memory:
         is_made = issubclass(kind, tuple) and name.startswith("_field")
         return is_plain and not is_made and not name.startswith("__") and not hasattr(type(member), "__get__")
 
-    def _deviates(self, name: str, value: Any) -> str:
-        return joined("name", name, self.digester.digest(value))
+    def _value_change(self, name: str, value: Any) -> str:
+        return combined_digest("name", name, self.digester.digest(value))
 
     def _compared(self, name: str, qualname: str, bindings: list[Binding], value: Any) -> list[str]:
-        """The digest of a value where it is none of those that the file binds a name to."""
+        """Returns digests of a value that differs from all bindings of its name in the file."""
         if None in bindings or isinstance(value, enum.Enum):
             return []
         if any(self._is_bound(qualname, binding, value) for binding in bindings):
-            return self.of_class(value) if isinstance(value, type) and self._is_own(value, qualname) else []
+            return self.class_changes(value) if isinstance(value, type) and self._is_own(value, qualname) else []
         if any(getattr(binding, "decorator_list", None) for binding in bindings) and not isinstance(
-            plain(value), tuple
+            unwrap_descriptor(value), tuple
         ):
-            return self._decorated(name, qualname, plain(value))
-        own = [one for one in self._functions(plain(value)) if self._is_own(one, qualname)]
-        return [change for one in own for change in self.of_function(one)] or [self._deviates(name, plain(value))]
+            return self._decorated(name, qualname, unwrap_descriptor(value))
+        own = [one for one in self._functions(unwrap_descriptor(value)) if self._is_own(one, qualname)]
+        return [change for one in own for change in self.function_changes(one)] or [
+            self._value_change(name, unwrap_descriptor(value))
+        ]
 
     def _is_bound(self, qualname: str, binding: Binding, value: Any) -> bool:
         if isinstance(binding, Literal):
@@ -166,8 +183,9 @@ class Memory:
         if isinstance(binding, ast.ClassDef):
             return self._is_own(value, qualname)
         assert binding is not None
-        functions = self._functions(plain(value))
-        return bool(functions) and all(self._is_own(one, qualname) and not self.of_function(one) for one in functions)
+        functions = self._functions(unwrap_descriptor(value))
+        unchanged = (self._is_own(one, qualname) and not self.function_changes(one) for one in functions)
+        return bool(functions) and all(unchanged)
 
     def _functions(self, value: Any) -> list[types.FunctionType]:
         parts = [part for part in value if part is not None] if isinstance(value, tuple) else [value]
@@ -175,26 +193,26 @@ class Memory:
 
     def _is_own(self, value: Any, qualname: str) -> bool:
         if isinstance(value, types.FunctionType):
-            return value.__code__.co_qualname == qualname and is_of(value, self.file)
+            return value.__code__.co_qualname == qualname and is_defined_in(value, self.file)
         own = isinstance(value, type) and value.__module__ == self.namespace.get("__name__")
         return own and value.__qualname__ == qualname
 
     def _is_lambda(self, node: ast.Lambda, function: types.FunctionType) -> bool:
         same = [
             code
-            for codes in self.written.codes.values()
+            for codes in self.bindings.codes.values()
             for code in codes
             if code.co_name == "<lambda>" and code.co_firstlineno == node.lineno
         ]
-        alike = any(instructions(code) == instructions(function.__code__) for code in same)
+        alike = any(bytecode_digest(code) == bytecode_digest(function.__code__) for code in same)
         return alike and self._has_defaults(function, node.args)
 
     def _is_written(self, code: types.CodeType) -> bool:
-        same = self.written.codes.get(code.co_qualname, [])
-        return any(instructions(one) == instructions(code) for one in same)
+        same = self.bindings.codes.get(code.co_qualname, [])
+        return any(bytecode_digest(one) == bytecode_digest(code) for one in same)
 
     def _has_defaults(self, function: types.FunctionType, arguments: ast.arguments) -> bool:
-        """Whether the defaults of a function are those that the file gives it, as far as these are literals."""
+        """Whether the defaults of a function equal those in the file, as far as these are literals."""
         found, named = function.__defaults__ or (), function.__kwdefaults__ or {}
         if len(found) != len(arguments.defaults):
             return False
@@ -204,11 +222,11 @@ class Memory:
                 return False
             if node is not None:
                 pairs.append((node, named[argument.arg]))
-        literals = [(literal.value, value) for node, value in pairs if (literal := evaluated(node)) is not None]
+        literals = [(literal.value, value) for node, value in pairs if (literal := evaluate_literal(node)) is not None]
         return all(self.digester.digest(one) == self.digester.digest(other) for one, other in literals)
 
     def _is_imported(self, binding: Import, value: Any) -> bool:
-        """Whether a name is bound to what its import would find now, or to its equal."""
+        """Whether a value is, or equals, what its import statement would bind now."""
         module = sys.modules.get(binding.module)
         if module is None or module is value:
             return True
@@ -219,22 +237,22 @@ class Memory:
         return self.digester.digest(expected) == self.digester.digest(value)
 
     def _decorated(self, name: str, qualname: str, value: Any) -> list[str]:
-        """What deviates in what a decorator should have made of a function of the file."""
+        """Returns digests of the differences of a decorated function from the file."""
         own = self._wrapped(value, qualname, 4)
-        found = self.of_function(own) if own is not None else []
+        found = self.function_changes(own) if own is not None else []
         maker = value.__globals__.get("__name__") if isinstance(value, types.FunctionType) else type(value).__module__
-        is_known = self.is_known(str(maker))
-        if own is not None and (own is value or is_known):
+        is_trusted = self.is_trusted(str(maker))
+        if own is not None and (own is value or is_trusted):
             return found
         try:
-            return [*found, self._deviates(name, value)]
+            return [*found, self._value_change(name, value)]
         except Unidentified:
-            if own is None and not is_known:
+            if own is None and not is_trusted:
                 raise
-            return found  # a library made the rest
+            return found  # the rest was made by a library
 
     def _wrapped(self, value: Any, qualname: str, depth: int) -> types.FunctionType | None:
-        """The function of the file that another one, or an object, holds."""
+        """Returns the function of the file that a wrapper function or object contains, else None."""
         if isinstance(value, types.FunctionType) and self._is_own(value, qualname):
             return value
         cells = getattr(value, "__closure__", None) or ()
@@ -253,8 +271,8 @@ def _is_empty(cell: types.CellType) -> bool:
     return cell == types.CellType()
 
 
-def class_members(kind: type) -> dict[str, Any]:
-    """What a class holds, without what Python makes of it."""
+def class_members(kind: type) -> dict[str, object]:
+    """Returns the members of a class without those that Python generates."""
     slots = types.MemberDescriptorType | types.GetSetDescriptorType | types.WrapperDescriptorType
-    members = {name: plain(value) for name, value in vars(kind).items() if name not in _GENERATED}
+    members = {name: unwrap_descriptor(value) for name, value in vars(kind).items() if name not in _GENERATED}
     return {name: value for name, value in members.items() if not isinstance(value, slots)}

@@ -1,4 +1,4 @@
-"""What the text of a module says: its syntax without comments, what it imports, what it binds, its instructions."""
+"""Parses the source of a module: syntax tree without comments, imports, bindings of names, and bytecode."""
 
 from __future__ import annotations
 
@@ -11,18 +11,28 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.digests import joined
+from sam_audio_bench.digests import combined_digest
 
-__all__ = ["Binding", "Import", "Literal", "Source", "Written", "evaluated", "imported_names", "instructions", "nested"]
+__all__ = [
+    "Binding",
+    "Import",
+    "Literal",
+    "ModuleBindings",
+    "ParsedModule",
+    "bytecode_digest",
+    "evaluate_literal",
+    "imported_names",
+    "iter_code_objects",
+]
 
 _IMPORTERS = frozenset({"__import__", "import_module"})
 _FINDERS = frozenset({"exec_module", "load_module", "pkgutil", "run_module", "run_path", "spec_from_file_location"})
 
-_EXPRESSIONS = (
+_LITERAL_NODES = (
     ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp,
     ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
 )  # fmt: skip
-_CHANGING = frozenset(
+_MUTATING_METHODS = frozenset(
     [
         "add",
         "append",
@@ -42,33 +52,33 @@ _CHANGING = frozenset(
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def nested(code: types.CodeType) -> Iterator[types.CodeType]:
-    """A code object and those within it."""
+def iter_code_objects(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yields a code object and all nested ones."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from nested(constant)
+            yield from iter_code_objects(constant)
 
 
 @lru_cache(maxsize=4096)
-def instructions(code: types.CodeType) -> str:
-    """Digest of what a function does, wherever it stands; its docstring is loaded by no instruction."""
+def bytecode_digest(code: types.CodeType) -> str:
+    """Returns the digest of a function's bytecode, independent of its position and its docstring."""
     parts = [
         str(part) for part in (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & 15)
     ]
     for step in dis.get_instructions(code):
         value = step.argval
         if isinstance(value, types.CodeType):
-            value = instructions(value)
+            value = bytecode_digest(value)
         elif isinstance(value, frozenset):
             value = sorted(map(repr, value))
         parts.append(f"{step.opname} {value!r}")
-    return joined("instructions", *parts, *code.co_varnames, *code.co_freevars)
+    return combined_digest("instructions", *parts, *code.co_varnames, *code.co_freevars)
 
 
 def imported_names(code: types.CodeType) -> Iterator[str]:
-    """Absolute names that a function imports; a name behind ``from`` may be a module or not."""
-    for part in nested(code):
+    """Yields absolute names that a function imports; a name after ``from … import`` may or may not be a module."""
+    for part in iter_code_objects(code):
         base = ""
         for step in dis.get_instructions(part):
             if step.opname == "IMPORT_NAME":
@@ -80,14 +90,14 @@ def imported_names(code: types.CodeType) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Literal:
-    """A value that a name is bound to."""
+    """A literal value to which a name is bound."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Import:
-    """A module, or a name in one, that a name is bound to."""
+    """A module, or a name in a module, to which a name is bound by an import."""
 
     module: str
     name: str = ""
@@ -97,39 +107,39 @@ Binding = Literal | Import | ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef
 Scope = dict[str, list[Binding]]
 
 
-def evaluated(node: ast.expr | None) -> Literal | None:
-    """The value of an expression without names and calls; None: of another one, or a container that begins empty."""
-    if node is None or not all(isinstance(part, _EXPRESSIONS) for part in ast.walk(node)):
+def evaluate_literal(node: ast.expr | None) -> Literal | None:
+    """Evaluates an expression without names and calls; None for any other one, or an empty container."""
+    if node is None or not all(isinstance(part, _LITERAL_NODES) for part in ast.walk(node)):
         return None
     try:
         value = eval(compile(ast.Expression(node), "<constant>", "eval", dont_inherit=True), {"__builtins__": {}})
-    except Exception:  # as its module found
+    except Exception:  # as importing the module would raise too
         return None
     return None if isinstance(value, list | dict | set) and not value else Literal(value)
 
 
-class Written:
-    """What the text of a module binds, and the code that it compiles to."""
+class ModuleBindings:
+    """Names that the source of a module binds, and the code objects to which it compiles."""
 
     def __init__(self, text: str, parsed: ast.Module, package: str) -> None:
         self.codes: dict[str, list[types.CodeType]] = {}
-        for code in nested(compile(text, "<file>", "exec", dont_inherit=True)):
+        for code in iter_code_objects(compile(text, "<file>", "exec", dont_inherit=True)):
             self.codes.setdefault(code.co_qualname, []).append(code)
         self.functions: dict[str, list[_Function]] = {}
         self.classes: dict[str, list[ast.ClassDef]] = {}
         self._index(parsed.body, "")
         self.package = package
-        self.module = self._scope(parsed.body)
-        self.named = {name for codes in self.codes.values() for code in codes for name in code.co_names}
+        self.module_scope = self._scope(parsed.body)
+        self.used_names = {name for codes in self.codes.values() for code in codes for name in code.co_names}
         self.has_star = any(
             alias.name == "*" for node in ast.walk(parsed) if isinstance(node, ast.ImportFrom) for alias in node.names
         )
         outermost = [node for name, nodes in self.functions.items() if "<locals>" not in name for node in nodes]
-        rebound, self.class_rebound = _rebound(outermost, {name.rpartition(".")[2] for name in self.classes})
-        self.module |= {name: [None] for name in rebound}
+        rebound, self.rebound_attributes = _rebound_names(outermost, {name.rpartition(".")[2] for name in self.classes})
+        self.module_scope |= {name: [None] for name in rebound}
 
     def _index(self, body: Iterable[ast.AST], prefix: str) -> None:
-        """Functions and classes by their qualified names."""
+        """Indexes functions and classes by qualified name."""
         for node in body:
             if isinstance(node, _Function):
                 self.functions.setdefault(prefix + node.name, []).append(node)
@@ -140,8 +150,8 @@ class Written:
             else:
                 self._index(ast.iter_child_nodes(node), prefix)
 
-    def members(self, qualname: str) -> Scope:
-        """What the body of a class binds."""
+    def class_scope(self, qualname: str) -> Scope:
+        """Returns the names that the body of a class binds."""
         found: Scope = {}
         for node in self.classes[qualname]:
             hidden = f"_{node.name.lstrip('_')}"
@@ -172,7 +182,7 @@ class Written:
             yield from ((alias.asname or alias.name, Import(base, alias.name)) for alias in node.names)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                yield from _assigned(target, node.value)
+                yield from _assignment_bindings(target, node.value)
         elif isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Store | ast.Del):
                 yield node.id, None
@@ -183,21 +193,21 @@ class Written:
                 yield from self._bindings(child)
 
 
-def _assigned(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, Binding]]:
+def _assignment_bindings(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[str, Binding]]:
     if isinstance(target, ast.Name):
         if value is not None:
-            yield target.id, value if isinstance(value, ast.Lambda) else evaluated(value)
+            yield target.id, value if isinstance(value, ast.Lambda) else evaluate_literal(value)
     elif isinstance(target, ast.Tuple | ast.List):
         parts = value.elts if isinstance(value, ast.Tuple | ast.List) else []
         if len(parts) != len(target.elts) or any(isinstance(part, ast.Starred) for part in [*parts, *target.elts]):
             yield from ((node.id, None) for node in ast.walk(target) if isinstance(node, ast.Name))
         else:
             for one, part in zip(target.elts, parts, strict=True):
-                yield from _assigned(one, part)
+                yield from _assignment_bindings(one, part)
 
 
-def _rebound(functions: Iterable[_Function], classes: set[str]) -> tuple[set[str], set[str]]:
-    """Names of the module, and of class attributes, that the functions of a file change while they run."""
+def _rebound_names(functions: Iterable[_Function], classes: set[str]) -> tuple[set[str], set[str]]:
+    """Returns the module's names and the class attributes that functions of the file rebind or mutate."""
     names, attributes = set[str](), set[str]()
     for function in functions:
         nodes = list(ast.walk(function))
@@ -205,34 +215,44 @@ def _rebound(functions: Iterable[_Function], classes: set[str]) -> tuple[set[str
         local = {node.arg for node in nodes if isinstance(node, ast.arg)}
         local |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
         names |= stated
-        for held in _changed(nodes):
+        for held in _mutated_containers(nodes):
             if isinstance(held, ast.Name) and held.id not in local - stated:
                 names.add(held.id)
             elif isinstance(held, ast.Attribute):
                 attributes.add(held.attr)
         for node in nodes:
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_class(node.value, classes):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.ctx, ast.Store)
+                and _is_class_reference(node.value, classes)
+            ):
                 attributes.add(node.attr)
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr" and len(node.args) == 3:
                 owner, name, _ = node.args
-                attributes |= {ast.literal_eval(name)} if _is_class(owner, classes) and _is_text(name) else set()
+                attributes |= (
+                    {ast.literal_eval(name)}
+                    if _is_class_reference(owner, classes) and _is_string_constant(name)
+                    else set()
+                )
     return names, attributes
 
 
-def _changed(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
-    """Containers that code changes in place."""
+def _mutated_containers(nodes: Iterable[ast.AST]) -> Iterator[ast.expr]:
+    """Yields the containers that code mutates in place."""
     for node in nodes:
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
             yield node.value
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGING:
+        elif (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MUTATING_METHODS
+        ):
             yield node.func.value
 
 
-def _is_text(node: ast.expr) -> bool:
+def _is_string_constant(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
-def _is_class(node: ast.expr, classes: set[str]) -> bool:
+def _is_class_reference(node: ast.expr, classes: set[str]) -> bool:
     if isinstance(node, ast.Name):
         return node.id == "cls" or node.id in classes
     if isinstance(node, ast.Attribute):
@@ -241,18 +261,18 @@ def _is_class(node: ast.expr, classes: set[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A parsed file."""
+class ParsedModule:
+    """A parsed source file of a module."""
 
-    tree: str  # digest without comments and docstrings
-    imports: frozenset[str]  # absolute names of what may be imported; a name behind ``from`` may be a module or not
-    is_dynamic: bool  # whether it imports what no literal names
-    written: Written
+    tree: str  # digest of the syntax tree, without comments and docstrings
+    imports: frozenset[str]  # absolute names that may be imported; those after ``from … import`` may not be modules
+    is_dynamic: bool  # whether it imports by a name that is not a literal
+    bindings: ModuleBindings
 
     @staticmethod
     @lru_cache(maxsize=256)
-    def read(path: Path, content: str, package: str) -> Source:
-        """Parses a file; raises SyntaxError, ValueError."""
+    def read(path: Path, content: str, package: str) -> ParsedModule:
+        """Parses a file, cached by ``content``, the file's digest; raises SyntaxError or ValueError."""
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
         parsed, plain = ast.parse(text), ast.parse(text)
         for node in ast.walk(plain):
@@ -262,40 +282,45 @@ class Source:
                 node.body = node.body[1:]
         names = {
             ".".join(parts[:count])
-            for name in _imports(parsed, package)
+            for name in _imported_modules(parsed, package)
             for parts in [name.split(".")]
             for count in range(1, len(parts) + 1)
             if all(parts)
         }
-        return Source(joined(ast.dump(plain)), frozenset(names), _is_dynamic(parsed), Written(text, parsed, package))
+        return ParsedModule(
+            combined_digest(ast.dump(plain)),
+            frozenset(names),
+            _is_dynamic(parsed),
+            ModuleBindings(text, parsed, package),
+        )
 
 
-def _imports(parsed: ast.Module, package: str) -> Iterator[str]:
+def _imported_modules(parsed: ast.Module, package: str) -> Iterator[str]:
     for node in ast.walk(parsed):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute("." * node.level + (node.module or ""), package)
+            base = _absolute_name("." * node.level + (node.module or ""), package)
             yield from (base, *(f"{base}.{alias.name}".strip(".") for alias in node.names))
-        elif isinstance(node, ast.Call) and (name := _imported_literal(node)):
-            yield _absolute(name, package)
+        elif isinstance(node, ast.Call) and (name := _literal_import(node)):
+            yield _absolute_name(name, package)
 
 
-def _absolute(name: str, package: str) -> str:
+def _absolute_name(name: str, package: str) -> str:
     level = len(name) - len(name.lstrip("."))
     above = package.split(".")[: len(package.split(".")) - level + 1] if level else []
     return ".".join(filter(None, [*above, name.lstrip(".")]))
 
 
-def _imported_literal(call: ast.Call) -> str:
-    """The name in ``import_module("name")``; "": the call is another."""
+def _literal_import(call: ast.Call) -> str:
+    """Returns the name in ``import_module("name")``; "" for any other call."""
     first = call.args[0] if call.args and "import" in ast.unparse(call.func) else None
     return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
 
 
 def _is_dynamic(parsed: ast.Module) -> bool:
-    """Whether a module imports by a name that is no literal, or by a function that finds modules."""
-    called = [node.func for node in ast.walk(parsed) if isinstance(node, ast.Call) and _imported_literal(node)]
+    """Whether a module imports by a name that is not a literal, or by a function that finds modules."""
+    called = [node.func for node in ast.walk(parsed) if isinstance(node, ast.Call) and _literal_import(node)]
     for node in ast.walk(parsed):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {alias.name.partition(".")[0] for alias in node.names if alias.asname or alias.name in _FINDERS}
