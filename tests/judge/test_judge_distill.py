@@ -34,7 +34,7 @@ def test_folding_changes_nothing() -> None:
     folded = student.folded()
     assert folded.state_dict().keys() == AudioEncoder(TINY).state_dict().keys()
     with torch.no_grad():
-        torch.testing.assert_close(folded.embedding(rows()), student.listener.embedding(rows()), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(folded.encode(rows()), student.listener.encode(rows()), atol=1e-5, rtol=1e-4)
 
 
 def test_a_patch_is_the_mean_of_its_embeddings() -> None:
@@ -42,10 +42,10 @@ def test_a_patch_is_the_mean_of_its_embeddings() -> None:
     student = Student(TINY).eval()
     with torch.no_grad():
         logits, features = student(rows())
-        steps = student.listener.embedding(rows())
+        steps = student.listener.encode(rows())
     assert logits.shape == (4, 4, 5)
     assert features.shape == (4, 4, FEATURES)
-    wanted = student.listener.events(steps[:, 3:9].mean(dim=1))  # 48 rows on, 96 rows long, 16 rows each
+    wanted = student.listener.event_logits(steps[:, 3:9].mean(dim=1))  # 48 rows on, 96 rows long, 16 rows each
     torch.testing.assert_close(logits[:, 1], wanted, atol=1e-6, rtol=1e-5)
 
 
@@ -61,9 +61,9 @@ def test_batches_repeat_and_stay_finite() -> None:
 def test_clips_of_a_scene() -> None:
     stems = [stem for stem in mini_pool() if stem.split == "train"]
     for seed in range(3):
-        mixture, answer, rest = scene_clips(stems, np.random.default_rng(seed))
-        assert {len(signal) for signal in (mixture, answer, rest)} == {CLIP * RATE // 100}
-        assert max(np.abs(signal).max() for signal in (mixture, answer, rest)) <= 1
+        mixture, estimate, rest = scene_clips(stems, np.random.default_rng(seed))
+        assert {len(signal) for signal in (mixture, estimate, rest)} == {CLIP * RATE // 100}
+        assert max(np.abs(signal).max() for signal in (mixture, estimate, rest)) <= 1
         assert 10 ** (-40 / 20) < np.sqrt(np.mean(mixture**2)) < 10 ** (-8 / 20)
 
 
