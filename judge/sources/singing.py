@@ -1,8 +1,8 @@
-"""Makes speech sing: WORLD analysis, a melody for its syllables, synthesis.
+"""Singing: recorded voices made to sing, by WORLD analysis, a melody for the syllables, and synthesis.
 
-A syllable is a voiced stretch around a peak of the loudness. Its loud middle is stretched until the syllable lasts as
-long as its note; pauses between words are shortened; consonants and breath keep their noise. The pitch goes from note
-to note in a glide, scoops into some, and trembles on the long ones.
+A syllable is a voiced segment around a loudness peak. Its loud middle is stretched to the length of its note; pauses
+between words are shortened; consonants and breath keep their noise. The pitch glides from note to note, scoops into
+some, and has vibrato on long ones.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ PROMPTS = {
     "woman": (*_ANY, "female vocals"),
     "child": (*_ANY, "child singing"),
 }
-_SONGS = 4  # of one voice
+_SONGS = 4  # per voice
 _SHORTEST = 3.5  # seconds
 
 Track = NDArray[np.float64]
-_STEP = 0.005  # seconds of a frame
+_STEP = 0.005  # seconds per frame
 _LOW, _HIGH = 70.0, 520.0  # Hz of a speaking voice
-_PAUSE = 24  # frames that are left of a pause
+_PAUSE = 24  # frames to which pauses are shortened
 _MOST = 8.0  # seconds of a clip
 
 
 @dataclass(frozen=True)
 class Manner:
-    """A way to sing.
+    """A style of singing.
 
     Attributes:
-        part: of `patterns`, which writes the melody.
+        part: part of `patterns` that generates the melody.
         lift: semitones from the speaker's median pitch to the lowest note, drawn between the two.
         glide: seconds from one note to the next.
-        vibrato: semitones to either side, on long notes.
-        scoop: share of the notes that are reached from below.
-        ring: dB that the band of the singer's formant gains.
-        voices: how many sing; the second a third above, the others in unison.
-        wet: level of the room.
-        vowels: sings on few syllables, each over several notes.
+        vibrato: amplitude in semitones, on long notes.
+        scoop: share of the notes that are approached from below.
+        ring: gain of the singer's formant in dB.
+        voices: number of voices; the second a third or more above, the others in unison or an octave below.
+        wet: level of reverberation.
+        vowels: whether few syllables are sung, each over several notes.
     """
 
     part: str
@@ -98,7 +98,7 @@ def _world() -> Any:
 
 
 def sing(wave: Wave, manner: Manner, rng: random.Random) -> Wave | None:
-    """Sings a spoken clip; None where it holds fewer than three syllables."""
+    """Turns a spoken clip into singing; returns None if it has fewer than three syllables."""
     world = _world()
     spoken = wave.astype(np.float64)
     pitch, times = world.dio(spoken, RATE, f0_floor=_LOW, f0_ceil=_HIGH, frame_period=1000 * _STEP)
@@ -126,7 +126,7 @@ def sing(wave: Wave, manner: Manner, rng: random.Random) -> Wave | None:
 
 
 def syllables(loud: Track, voiced: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
-    """Start, end of the syllable and start, end of its loud middle, in frames, from the loudness in dB."""
+    """Returns start and end of each syllable and of its loud middle, in frames, given the loudness in dB."""
     smooth = gaussian_filter1d(np.where(voiced, loud, loud.min(initial=0.0)), 3)
     peaks, _ = find_peaks(np.where(voiced, smooth, -200.0), distance=22, prominence=1.5)
     peaks = peaks[smooth[peaks] > smooth.max(initial=-200.0) - 25]
@@ -144,7 +144,7 @@ def syllables(loud: Track, voiced: NDArray[np.bool_]) -> list[tuple[int, int, in
 
 
 def _run(mask: NDArray[np.bool_], at: int, low: int, high: int) -> tuple[int, int]:
-    """The stretch around ``at``, within the bounds, in which the mask holds."""
+    """Returns the interval around ``at``, within the bounds, in which the mask is true."""
     start = end = at
     while start > low and mask[start - 1]:
         start -= 1
@@ -154,7 +154,7 @@ def _run(mask: NDArray[np.bool_], at: int, low: int, high: int) -> tuple[int, in
 
 
 def _notes(hertz: float, manner: Manner, rng: random.Random) -> list[tuple[int, float]]:
-    """(MIDI pitch, seconds) of a melody near the pitch of the speaker."""
+    """Returns (MIDI pitch, seconds) of the notes of a melody near the pitch of the speaker."""
     low = round(69 + 12 * np.log2(hertz / 440)) + rng.randint(*manner.lift)
     written: list[Note] = tune(manner.part, low, low + rng.randint(9, 13), 30.0, rng)
     shortest, longest = (0.4, 1.5) if manner.part == "slow" else (0.2, 1.2)
@@ -166,7 +166,7 @@ def _notes(hertz: float, manner: Manner, rng: random.Random) -> list[tuple[int, 
 def _schedule(
     spans: list[tuple[int, int, int, int]], notes: list[tuple[int, float]], manner: Manner, rng: random.Random
 ) -> tuple[Track, Track, NDArray[np.int64]]:
-    """Frame of the speech, MIDI pitch and number of the note, for every frame of the song."""
+    """Returns the frame of the speech, MIDI pitch and number of the note, for every frame of the song."""
     read: list[Track] = []
     pitches: list[Track] = []
     numbers: list[NDArray[np.int64]] = []
@@ -193,7 +193,7 @@ def _schedule(
 
 
 def melody(pitches: Track, which: NDArray[np.int64], manner: Manner, rng: random.Random) -> Track:
-    """The sung pitch (MIDI, fractional) of every frame: glides, scoops, vibrato on long notes, and drift."""
+    """Returns the sung pitch (fractional MIDI) of every frame: glides, scoops, vibrato on long notes, and drift."""
     drawn = np.random.default_rng(rng.getrandbits(32))
     starts = np.flatnonzero(np.diff(which, prepend=-1))
     ends = np.append(starts[1:], len(which))
@@ -212,14 +212,14 @@ def melody(pitches: Track, which: NDArray[np.int64], manner: Manner, rng: random
 
 
 def _read(frames: Track, source: Track) -> Track:
-    """Frames at fractional places, between their neighbours."""
+    """Interpolates frames at fractional positions."""
     low = np.clip(np.floor(source).astype(int), 0, len(frames) - 2)
     part = (source - low)[:, None]
     return np.asarray((1 - part) * frames[low] + part * frames[low + 1])
 
 
 def _colour(envelope: Track, manner: Manner, rng: random.Random) -> Track:
-    """Another vocal tract, up to 6 % longer or shorter, and the singer's formant near 3 kHz."""
+    """Changes the length of the vocal tract by up to 6 %, and adds the singer's formant near 3 kHz."""
     bins = envelope.shape[1]
     place = np.clip(np.arange(bins) * rng.uniform(0.94, 1.06), 0, bins - 1.001)
     low = np.floor(place).astype(int)
@@ -231,7 +231,7 @@ def _colour(envelope: Track, manner: Manner, rng: random.Random) -> Track:
 
 
 def _steady(envelope: Track) -> Track:
-    """Gain of the power that halves the differences of loudness between the syllables."""
+    """Returns power gains that halve the loudness differences between syllables."""
     loud = gaussian_filter1d(10 * np.log10(np.maximum(envelope.mean(axis=1), 1e-14)), 6)
     top = np.percentile(loud, 90)
     lift = np.where(loud > top - 25, np.clip(0.5 * (top - loud), 0, 8), 0.0)
@@ -239,25 +239,25 @@ def _steady(envelope: Track) -> Track:
 
 
 def _room(dry: Track, wet: float, rng: random.Random) -> Track:
-    """Adds a room: decaying noise."""
+    """Adds reverberation: decaying noise."""
     if not wet:
         return dry
     at = np.arange(round(1.2 * RATE)) / RATE
     drawn = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(at))
     tail = gaussian_filter1d(drawn, 1.0) * np.exp(-at * 6.9 / rng.uniform(0.5, 1.5))
     tail[: round(0.015 * RATE)] = 0
-    heard = fftconvolve(dry, tail / np.sqrt((tail**2).sum()))[: len(dry)]
-    return np.asarray(dry + wet * 2 * heard)
+    reverb = fftconvolve(dry, tail / np.sqrt((tail**2).sum()))[: len(dry)]
+    return np.asarray(dry + wet * 2 * reverb)
 
 
 @dataclass(frozen=True)
 class Sung:
-    """A recorded voice that sings: some of its clips as songs, in its own groups, so that it sings where it speaks."""
+    """Job for a recorded voice that sings: songs from its clips, in the same groups and thus in the same splits."""
 
     voice: Voice | Turns
 
     def stems(self) -> Iterator[Stem]:
-        """Clips of 3.5 to 8 s; every one in another manner."""
+        """Makes clips of 3.5 to 8 s, each in another style."""
         spoken: dict[str, list[Stem]] = defaultdict(list)
         for stem in self.voice.stems():
             spoken[stem.group].append(stem)
@@ -272,5 +272,5 @@ class Sung:
 
 
 def song_jobs(packages: Mapping[str, Unpacked]) -> list[Sung]:
-    """One job a recorded voice (or language)."""
+    """Returns one job per recorded voice (or language)."""
     return [Sung(voice) for voice in voice_jobs(packages)]

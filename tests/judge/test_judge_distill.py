@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from judge.degrade import RATE
-from judge.distill import CLIP, FEATURES, HOP, PATCH, Student, batches, changed, scene_clips
+from judge.distill import CLIP, FEATURES, HOP, PATCH, Student, augment, batches, scene_clips
 from judge.distill_report import average_precision, probe, roc_auc
 from judge.stems import mini_pool
 from sam_audio_bench.judge.audio_encoder import FLOOR, AudioEncoder, AudioEncoderConfig
@@ -54,7 +54,7 @@ def test_batches_repeat_and_stay_finite() -> None:
     first, again = ([batch.clone() for batch in batches(store, 5, 4, seed=3)] for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     assert not torch.equal(first[0], first[1])
-    silent = changed(torch.full((4, 9, 64), np.log(FLOOR)), torch.Generator().manual_seed(0))
+    silent = augment(torch.full((4, 9, 64), np.log(FLOOR)), torch.Generator().manual_seed(0))
     torch.testing.assert_close(silent, torch.full_like(silent, np.log(FLOOR)))
 
 
