@@ -220,13 +220,13 @@ def scale_criterion(tables: Mapping[str, pd.DataFrame]) -> Criterion:
     """Returns the share of ratings in columns ``saj_AXIS`` that are within the scale, which must be all."""
     columns = [f"saj_{axis}" for axis in AXES]
     values = [table[columns].to_numpy(float).ravel() for table in tables.values() if not table.empty]
-    said = np.concatenate(values) if values else np.zeros(0)
+    ratings = np.concatenate(values) if values else np.zeros(0)
     part, what = "everywhere", f"share of ratings within {LOWEST:g} to {HIGHEST:g}"
-    if not len(said):
+    if not len(ratings):
         return unmeasured(part, what, 1.0)
-    ends = f"; found {np.nanmin(said):.2f} to {np.nanmax(said):.2f}"
-    inside = float(((said >= LOWEST) & (said <= HIGHEST)).mean())
-    return Criterion(part=part, what=what + ends, value=inside, n=len(said), wanted=1.0)
+    ends = f"; found {np.nanmin(ratings):.2f} to {np.nanmax(ratings):.2f}"
+    inside = float(((ratings >= LOWEST) & (ratings <= HIGHEST)).mean())
+    return Criterion(part=part, what=what + ends, value=inside, n=len(ratings), wanted=1.0)
 
 
 def family_criteria(table: pd.DataFrame) -> list[Criterion]:

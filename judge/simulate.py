@@ -212,17 +212,17 @@ def _rows(
     share = plan.other_prompts if drawn.wrong else plan.lone_prompts
     for k, (family, signal) in enumerate(zip(families, estimates, strict=True)):
         others = _second_prompt(drawn, prompts, signal, random) if random.random() < share else ()
-        for asked in (prompts(0), *others):
-            ratings = asked.truth.rate(signal) if asked.truth else WORST
+        for prompt in (prompts(0), *others):
+            ratings = prompt.truth.rate(signal) if prompt.truth else WORST
             rows.append(
                 {
                     "target": k,
-                    "text": asked.text,
-                    "label": asked.label,
-                    "kind": asked.kind,
-                    "query": f"{key}/{asked.text or asked.spans}",
+                    "text": prompt.text,
+                    "label": prompt.label,
+                    "kind": prompt.kind,
+                    "query": f"{key}/{prompt.text or prompt.spans}",
                     "system": family,
-                    **({"spans": asked.spans} if asked.spans else {}),
+                    **({"spans": prompt.spans} if prompt.spans else {}),
                     "scores": ratings._asdict(),
                     "raters": 1,
                 }

@@ -76,7 +76,7 @@ def train(
     )  # fmt: skip
     show = show if accelerator.is_main_process else False
     with Progress(1, show=show) as progress:
-        ready = prepare_training(recipe, folder, place, progress.following("hearing"), encode_only=encode_only)
+        ready = prepare_training(recipe, folder, place, progress.following("encoding"), encode_only=encode_only)
         if encode_only:
             return None
         if accelerator.is_main_process:
