@@ -1,4 +1,4 @@
-"""Puts what was measured into the model card: `python -m judge.card` fills the marked parts of judge/README.md."""
+"""Fills the marked parts of the model card, judge/README.md, with measured results: `python -m judge.card`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from judge.bars import demanded
+from judge.criteria import format_bounds
 from sam_audio_bench.files import atomic_write, load_json
 
-__all__ = ["CARD", "REPORT", "filled"]
+__all__ = ["CARD", "REPORT", "fill_card"]
 
 HERE = Path(__file__).parent
 CARD, REPORT = HERE / "README.md", HERE / "report"
 
 
-def filled(card: str, report: Path = REPORT) -> str:
-    """The card with its marked parts written anew from ``bars.json`` and ``pool.json``.
+def fill_card(card: str, report: Path = REPORT) -> str:
+    """Returns the card with its marked parts replaced by the content of ``bars.json`` and ``pool.json``.
 
     Args:
-        card: with lines ``<!-- NAME -->`` and ``<!-- /NAME -->`` around the parts "bars", "families" and "pool".
-        report: folder of what was measured.
+        card: text with lines ``<!-- NAME -->`` and ``<!-- /NAME -->`` around the parts "bars", "families" and "pool".
+        report: folder of the results.
     """
     measured, pool = load_json(report / "bars.json"), load_json(report / "pool.json")
     parts = {
@@ -43,7 +43,7 @@ def _bars(bars: Sequence[Mapping[str, Any]]) -> str:
     for bar in bars:
         value = "—" if bar["value"] is None else f"{bar['value']:.3f}"
         interval = "" if bar["low"] is None else f"[{bar['low']:.2f}, {bar['high']:.2f}]"
-        wanted = demanded(bar["wanted"], bar["most"])
+        wanted = format_bounds(bar["wanted"], bar["most"])
         verdict = {True: "met", False: "**missed**", None: ""}[bar["met"]]
         cells = (bar["part"], bar["what"], value, interval, str(bar["n"]), wanted, verdict)
         rows.append(f"| {' | '.join(cells)} |")
@@ -72,7 +72,7 @@ def _pool(pool: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 def main() -> int:
     """Writes the card."""
-    text = filled(CARD.read_text(encoding="utf-8"))
+    text = fill_card(CARD.read_text(encoding="utf-8"))
     with atomic_write(CARD) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return 0

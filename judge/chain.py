@@ -1,11 +1,11 @@
-"""All of saj-mini, from packages to weights: ``python -m judge.chain [STAGE …]``.
+"""Makes saj-mini, from packages to weights: ``python -m judge.chain [STAGE …]``.
 
-Every stage is a command with inputs and products. ``judge/made/chain.json`` keeps the digests of both, and a stage is
-run again if they are not those that it was run with, or left. A stage that was stopped goes on where it was; none takes
-longer than 30 minutes on two cores. Without names, all stages run in order.
+Every stage is a command with inputs and products. ``judge/made/chain.json`` records the digests of both, and a stage is
+run again if they have changed since its last run. An interrupted stage resumes; none takes longer than 30 minutes on
+two cores. Without names, all stages run in order.
 
-The listener and the word vectors are those of the shipped judge. ``--anew`` distils and fits them again, from YAMNet
-and MiniLM, which takes two hours more.
+The audio encoder and the word vectors are those of the shipped judge. ``--anew`` makes them again by distillation, from
+YAMNet and MiniLM, which takes another two hours.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ RECIPE = "judge/recipes/saj-mini.toml"
 
 _PYTHON = (sys.executable, "-W", "ignore", "-m")
 _RUN = ("judge.train", "--config", RECIPE, "--out", "judge/made/saj-mini")
-_PAIR = ("torch.distributed.run", "--nproc-per-node", "2", "-m")  # two processes share what is to be heard
+_PAIR = ("torch.distributed.run", "--nproc-per-node", "2", "-m")  # two processes share the clips to encode
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step.
+    """A stage of the pipeline.
 
     Attributes:
-        name: as on the command line.
-        commands: that make it, one after the other.
-        inputs: files or folders that it depends on, relative to the repository.
-        products: files or folders that it makes.
+        name: name on the command line.
+        commands: commands that are run in order.
+        inputs: files or folders that the stage depends on, relative to the repository.
+        products: files or folders that the stage makes.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Stage:
 def _simulated(name: str) -> Stage:
     command = (*_PYTHON, "judge.simulate", "--network", "judge/made/mask-network", "--workers", "2", "--sets", name)
     inputs = ("judge/made/pool/stems.parquet", "judge/made/mask-network", "judge/simulate.py", "judge/queries.py",
-              "judge/noises.py", "judge/families.py", "judge/makers.py", "judge/alike.py", "judge/suppressors.py",
+              "judge/families.py", "judge/estimators.py", "judge/benign_changes.py",
               "sam_audio_bench/separators/suppressors.py", "sam_audio_bench/tasks/mixing.py",
               "sam_audio_bench/tasks/archives.py",
               "judge/degrade.py", "judge/labels.py", "sam_audio_bench/metrics/functional/perceptual.py",
@@ -68,9 +68,9 @@ def _simulated(name: str) -> Stage:
 
 _ANSWERS = tuple(f"judge/made/answers/{name}" for name in ("train", "train-faults", "valid"))
 _PARTS = ("judge/made/listener", "judge/made/words", "judge/made/prototypes")
-_ENCODING = ("sam_audio_bench/judge/front_end.py", "sam_audio_bench/judge/impressions.py",
+_ENCODING = ("sam_audio_bench/judge/front_end.py", "sam_audio_bench/judge/spectral_features.py",
              "sam_audio_bench/judge/audio_encoder.py")  # fmt: skip
-_RATING = (*_ENCODING, "sam_audio_bench/judge/small_encoder.py", "sam_audio_bench/judge/prompt_marks.py")
+_RATING = (*_ENCODING, "sam_audio_bench/judge/small_encoder.py", "sam_audio_bench/judge/prompt_features.py")
 
 STAGES = (
     Stage(
@@ -103,7 +103,7 @@ STAGES = (
         ("judge/made/saj-mini/judge",),
     ),
 )
-"""In order; each needs those before it."""
+"""The stages in order; each depends on those before it."""
 
 _ANEW = (
     (*_PYTHON, "judge.vectors", "--pool", "judge/made/pool"),
@@ -113,7 +113,7 @@ _ANEW = (
 
 
 def digest(place: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files; empty where there is none."""
+    """Returns the SHA-256 of a file, or of names and contents of a folder's files; empty if there is none."""
     if place.is_file():
         return sha256(place.read_bytes())
     found = [path for path in sorted(place.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
@@ -121,7 +121,7 @@ def digest(place: Path) -> str:
 
 
 def is_done(stage: Stage, noted: dict[str, dict[str, str]]) -> bool:
-    """Whether a stage was run with these inputs and its products are still what it left."""
+    """Returns whether a stage was run with the current inputs and its products are unchanged."""
     if stage.name not in noted:
         return False
     there = {place: digest(ROOT / place) for place in (*stage.inputs, *stage.products)}
@@ -129,7 +129,7 @@ def is_done(stage: Stage, noted: dict[str, dict[str, str]]) -> bool:
 
 
 def run(stage: Stage, *, anew: bool) -> None:
-    """Runs a stage's commands; raises Precondition where one fails."""
+    """Runs the commands of a stage; raises Precondition if one fails."""
     commands = stage.commands
     if stage.name == "parts":
         commands = _ANEW if anew else ()
@@ -140,11 +140,11 @@ def run(stage: Stage, *, anew: bool) -> None:
     for command in commands:
         code = subprocess.run(command, cwd=ROOT).returncode
         if code:
-            raise Precondition(f"expected stage {stage.name} to end well, found exit status {code}; see above")
+            raise Precondition(f"expected stage {stage.name} to succeed, found exit status {code}; see above")
 
 
 def _take_parts() -> None:
-    """Writes listener and word vectors of the shipped judge as folders of their own."""
+    """Writes audio encoder and word vectors of the shipped judge to separate folders."""
     for name in ("listener", "words"):
         part = load_part(name, "saj-mini")
         (MADE / name).mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def _take_parts() -> None:
 @click.argument("names", nargs=-1, type=click.Choice([stage.name for stage in STAGES]))
 @click.option("--anew", is_flag=True, help="Make listener and word vectors anew.")
 def main(names: Sequence[str], anew: bool) -> None:
-    """Make saj-mini: all stages, or some, as far as they are not done."""
+    """Make saj-mini: run all stages, or the named ones, that are not up to date."""
     path = MADE / "chain.json"
     for stage in STAGES:
         if names and stage.name not in names:

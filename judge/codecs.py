@@ -1,4 +1,4 @@
-"""Round trips through lossy codecs: PyAV's encoders, and libsndfile's for Ogg Vorbis."""
+"""Round trips through lossy codecs, by PyAV's encoders and libsndfile's for Ogg Vorbis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Signal = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """An encoder with its container, the rates that it is used at, and bits a second."""
+    """An encoder with its container, sampling rates, and bit rates per second."""
 
     encoder: str
     container: str
@@ -37,18 +37,18 @@ CODECS = {
     "vorbis": Codec("vorbis", "ogg", (16_000,), (1, 2, 3, 4)),  # quality of libsndfile's encoder in quarters
 }
 
-_LEVEL = 0.5  # peak at which signals are coded
-_DELAY = 0.1  # seconds that a coder may delay by
+_LEVEL = 0.5  # peak at which signals are encoded
+_DELAY = 0.1  # maximum delay of a codec in seconds
 
 
 def round_trip(signal: Signal, name: str, rate: int, bits: int) -> Signal:
-    """Codes and decodes ``[time]``, aligned with the original and at its level.
+    """Encodes and decodes a signal ``[time]``; the result is aligned with the original and has its level.
 
     Args:
-        signal: silence comes back as it is.
+        signal: the signal; silence is returned unchanged.
         name: one of `CODECS`.
-        rate: of the signal in Hz.
-        bits: one of the codec's, or another number of bits a second.
+        rate: sampling rate of the signal in Hz.
+        bits: bits per second, such as one of the codec's.
     """
     codec = CODECS[name]
     peak = float(np.abs(signal).max(initial=0.0))
@@ -58,7 +58,7 @@ def round_trip(signal: Signal, name: str, rate: int, bits: int) -> Signal:
     given = soxr.resample(signal * (_LEVEL / peak), rate, coded_rate, quality="HQ").astype(np.float32)
     coded = _vorbis(given, coded_rate, bits) if name == "vorbis" else _coded(given, codec, coded_rate, bits)
     coded = soxr.resample(coded, coded_rate, rate, quality="HQ") * (peak / _LEVEL)
-    return _aligned(coded.astype(np.float32), signal, round(_DELAY * rate))
+    return _align(coded.astype(np.float32), signal, round(_DELAY * rate))
 
 
 def _vorbis(signal: Signal, rate: int, quality: int) -> Signal:
@@ -91,8 +91,8 @@ def _coded(signal: Signal, codec: Codec, rate: int, bits: int) -> Signal:
     return np.concatenate(blocks) if blocks else np.zeros_like(signal)
 
 
-def _aligned(coded: Signal, signal: Signal, most: int) -> Signal:
-    """Moved by the lag of the highest correlation, within ``most`` samples, and as long as the original."""
+def _align(coded: Signal, signal: Signal, most: int) -> Signal:
+    """Shifts by the lag of the highest correlation, within ``most`` samples, and fits the length to the original."""
     size = min(len(coded), len(signal))
     product = correlate(coded[:size], signal[:size], mode="full", method="fft")
     lags = np.arange(-size + 1, size)

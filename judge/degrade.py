@@ -1,4 +1,4 @@
-"""Damage to signals: band-limiting, clipping, drop-outs, hiss, musical noise, moved and resynthesised sound, rooms.
+"""Damage to signals: band-limiting, clipping, drop-outs, noise, swapped segments, resynthesis, reverberation.
 
 Every function takes float32 samples ``[time]`` at `RATE` and a random generator, and returns as many samples.
 """
@@ -39,7 +39,7 @@ Random = np.random.Generator
 
 
 class _Transform:
-    """Spectra ``[T, F]`` with a Hann window of 32 ms every quarter of it, and back."""
+    """Short-time Fourier transform ``[T, F]`` with a Hann window of 32 ms and a hop of a quarter, and its inverse."""
 
     size = 512
     hop = 128
@@ -48,7 +48,7 @@ class _Transform:
         self._window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.size) / self.size)).astype(np.float32)
 
     def forward(self, signal: Signal) -> Spectrum:
-        """What lies beyond the signal counts as zero; frame t is centred on sample ``hop * (t - 1)``."""
+        """Returns the spectrum of the zero-padded signal; frame t is centred on sample ``hop * (t - 1)``."""
         frames = -(-len(signal) // self.hop) + 3
         padded = np.zeros(self.size + (frames - 1) * self.hop, np.float32)
         padded[self.size - self.hop :][: len(signal)] = signal
@@ -57,10 +57,10 @@ class _Transform:
         return spectrum
 
     def inverse(self, spectrum: NDArray[np.complexfloating], length: int) -> Signal:
-        """Weighted overlap-add, which gives the signal of the nearest spectrogram (Griffin and Lim 1984)."""
+        """Inverts by weighted overlap-add, which yields the least-squares signal (Griffin and Lim 1984)."""
         frames = irfft(spectrum.astype(np.complex64), self.size, axis=1) * (self._window / 1.5)
         blocks = np.zeros((len(frames) + 3, self.hop), np.float32)
-        for part in range(4):  # 1.5 is what squared windows at this hop add up to
+        for part in range(4):  # 1.5 is the sum of squared windows at this hop
             blocks[part : part + len(frames)] += frames[:, part * self.hop : (part + 1) * self.hop]
         signal: Signal = blocks.ravel()[self.size - self.hop :][:length]
         return np.pad(signal, (0, length - len(signal)))
@@ -70,7 +70,7 @@ TRANSFORM = _Transform()
 
 
 def band_limit(signal: Signal, random: Random) -> Signal:
-    """A low-pass of 0.8-5 kHz, a high-pass of 200-1500 Hz, or both."""
+    """Applies a low-pass at 0.8-5 kHz, a high-pass at 200-1500 Hz, or both."""
     kind = random.choice(["low", "low", "high", "band"])
     low, high = np.exp(random.uniform(np.log(200), np.log(1500))), np.exp(random.uniform(np.log(800), np.log(5000)))
     high = max(high, 1.5 * low) if kind == "band" else high
@@ -80,25 +80,25 @@ def band_limit(signal: Signal, random: Random) -> Signal:
 
 
 def clip(signal: Signal, random: Random) -> Signal:
-    """Overdriven: 0.5-40 % of the samples that sound are cut, hard or softly."""
-    heard = np.abs(signal[np.abs(signal) > 1e-3 * np.abs(signal).max(initial=0)])
-    if not len(heard):
+    """Clips 0.5-40 % of the samples that are not silent, hard or softly."""
+    magnitudes = np.abs(signal[np.abs(signal) > 1e-3 * np.abs(signal).max(initial=0)])
+    if not len(magnitudes):
         return signal
-    level = float(np.quantile(heard, 1 - np.exp(random.uniform(np.log(0.005), np.log(0.4)))))
+    level = float(np.quantile(magnitudes, 1 - np.exp(random.uniform(np.log(0.005), np.log(0.4)))))
     soft = random.random() < 0.5
     cut: Signal = level * np.tanh(signal / level) if soft else np.clip(signal, -level, level)
     return cut
 
 
 def coarse(signal: Signal, random: Random) -> Signal:
-    """3-8 bits."""
+    """Quantises to 3-8 bits."""
     steps = 2.0 ** random.uniform(2, 7) / (np.abs(signal).max(initial=0) or 1.0)
     rounded: Signal = (np.round(signal * steps) / steps).astype(np.float32)
     return rounded
 
 
 def drop_out(signal: Signal, random: Random, most: float = 0.6) -> Signal:
-    """Gaps of 20-600 ms, silent or 15-30 dB down, over 5 % of the time or more, if they did not overlap."""
+    """Inserts gaps of 20-600 ms, silent or 15-30 dB softer, over 5 % or more of the time (counting overlaps twice)."""
     gain = np.ones(len(signal), np.float32)
     share, length = random.uniform(0.05, most), np.exp(random.uniform(np.log(0.02), np.log(0.6))) * RATE
     depth = random.choice([0.0, uniform_db(random, -30, -15)])
@@ -109,7 +109,7 @@ def drop_out(signal: Signal, random: Random, most: float = 0.6) -> Signal:
 
 
 def hiss(signal: Signal, random: Random) -> Signal:
-    """Noise 5-45 dB below the signal, white or falling by up to 6 dB an octave."""
+    """Adds noise 5-45 dB below the signal, white or falling by up to 6 dB per octave."""
     spectrum = np.fft.rfft(random.standard_normal(len(signal)))
     frequency = np.maximum(np.fft.rfftfreq(len(signal), 1 / RATE), 50)
     noise = np.fft.irfft(spectrum * frequency ** -random.uniform(0, 1), len(signal))
@@ -118,14 +118,14 @@ def hiss(signal: Signal, random: Random) -> Signal:
 
 
 def modulated_noise(signal: Signal, random: Random, levels: tuple[float, float] = (-40, 0)) -> Signal:
-    """Noise that follows the signal, at some dB beside it: the modulated noise reference unit of ITU-T P.810."""
+    """Adds signal-modulated noise at a relative level in dB: the modulated noise reference unit of ITU-T P.810."""
     noise = random.standard_normal(len(signal)).astype(np.float32)
     found: Signal = signal * (1 + noise * uniform_db(random, *levels))
     return found
 
 
 def musical_noise(signal: Signal, random: Random) -> Signal:
-    """Isolated patches of the spectrogram are kept or cut at random, as by a mask from noisy estimates."""
+    """Keeps or removes isolated patches of the spectrogram at random, as by a mask from noisy estimates."""
     spectrum = TRANSFORM.forward(signal)
     shape = -(-np.array(spectrum.shape) // (int(random.integers(2, 9)), int(random.integers(1, 5))))
     patches = random.standard_normal(tuple(shape)).astype(np.float32)
@@ -133,7 +133,7 @@ def musical_noise(signal: Signal, random: Random) -> Signal:
     field = np.kron(patches, np.ones(tuple(repeat), np.float32))[: spectrum.shape[0], : spectrum.shape[1]]
     spread = random.uniform(2, 14)  # dB
     gain = 10 ** (np.clip(field * spread, -40, 6) / 20)
-    if random.random() < 0.5:  # blips where there should be none
+    if random.random() < 0.5:  # tones where there should be none
         floor = np.median(np.abs(spectrum), axis=0) + 1e-3 * np.abs(spectrum).mean()
         turns = np.exp(2j * np.pi * random.random(spectrum.shape))
         spectrum = spectrum + (field > random.uniform(1.8, 2.6)) * floor * uniform_db(random, 0, 12) * turns
@@ -141,7 +141,7 @@ def musical_noise(signal: Signal, random: Random) -> Signal:
 
 
 def swap(signal: Signal, random: Random) -> Signal:
-    """Segments of 0.2-0.8 s change places, a fifth or more of them."""
+    """Exchanges segments of 0.2-0.8 s, at least a fifth of them."""
     size = int(random.uniform(0.2, 0.8) * RATE)
     starts = np.arange(0, len(signal) - size + 1, size)
     count = max(2, round(random.uniform(0.2, 1) * len(starts)))
@@ -154,7 +154,7 @@ def swap(signal: Signal, random: Random) -> Signal:
 
 
 def pitch(signal: Signal, random: Random) -> Signal:
-    """Up or down by 0.3-4 semitones at the same speed: a phase vocoder, then resampling."""
+    """Shifts the pitch by ±0.3-4 semitones at the same speed, by a phase vocoder and resampling."""
     factor = 2 ** (random.choice([-1, 1]) * random.uniform(0.3, 4) / 12)
     spectrum = TRANSFORM.forward(signal)
     places = np.arange(0, len(spectrum) - 1, 1 / factor)
@@ -169,7 +169,7 @@ def pitch(signal: Signal, random: Random) -> Signal:
 
 
 def resynthesise(signal: Signal, random: Random) -> Signal:
-    """From magnitudes in 40-120 mel-like bands and phases that fit them roughly, as by a vocoder."""
+    """Resynthesises from magnitudes in 40-120 mel-like bands and inexact phases, as by a vocoder."""
     spectrum = TRANSFORM.forward(signal)
     bins = spectrum.shape[1]
     centres = 700 * (np.exp(np.linspace(0, np.log(1 + RATE / 2 / 700), int(random.integers(40, 121)))) - 1)
@@ -186,20 +186,20 @@ def resynthesise(signal: Signal, random: Random) -> Signal:
     return found
 
 
-def _interpolation(known: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Matrix ``[known, wanted]`` that interpolates linearly from values at some places to those at others."""
-    return np.stack([np.interp(wanted, known, unit) for unit in np.eye(len(known))]).astype(np.float32)
+def _interpolation(known: NDArray[np.float64], requested: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Returns a matrix ``[known, requested]`` that interpolates linearly from known to requested positions."""
+    return np.stack([np.interp(requested, known, unit) for unit in np.eye(len(known))]).astype(np.float32)
 
 
 def phase_noise(signal: Signal, random: Random) -> Signal:
-    """Every value of the spectrogram turns by a random angle of 0.3-2 rad RMS."""
+    """Rotates every value of the spectrogram by a random angle of 0.3-2 rad RMS."""
     spectrum = TRANSFORM.forward(signal)
     turns = random.uniform(0.3, 2) * random.standard_normal(spectrum.shape)
     return TRANSFORM.inverse(spectrum * np.exp(1j * turns), len(signal))
 
 
 def reverberate(signal: Signal, random: Random) -> Signal:
-    """A room: noise that decays by 60 dB in 0.15-1.2 s after the direct sound, 0-18 dB below it in energy."""
+    """Adds reverberation: noise that decays by 60 dB in 0.15-1.2 s, with 0-18 dB less energy than the direct sound."""
     decay = random.uniform(0.15, 1.2)
     time = np.arange(round(decay * RATE)) / RATE
     tail = random.standard_normal(len(time)) * 10 ** (-3 * time / decay)

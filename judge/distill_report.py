@@ -1,4 +1,4 @@
-"""What a distilled listener is worth, on recordings that it never heard: against its teacher, and against labels."""
+"""Evaluates a distilled audio encoder on held-out recordings, against its teacher and against labels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from judge.distill import CLIP, PATCH, RATE, Student, Teacher
-from judge.stems import Stem, samples
+from judge.stems import Stem, load_samples
 from sam_audio_bench.files import write_json
-from sam_audio_bench.judge.audio_encoder import FRAME, AudioEncoderConfig, log_mel
+from sam_audio_bench.judge.audio_encoder import FRAME_SAMPLES, AudioEncoderConfig, log_mel
 from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
 from sam_audio_bench.nn.config import read_config
 
 __all__ = ["average_precision", "roc_auc", "write_report"]
 
-_PRESENT = 0.3  # probability from which the teacher is said to hear an event
-_FEWEST = 10  # patches with an event, for its AUC to count
-_LEVEL = 10 ** (-25 / 20)  # RMS that stems are heard at
+_PRESENT = 0.3  # probability of the teacher from which an event counts as present
+_FEWEST = 10  # minimum number of patches with an event for its AUC
+_LEVEL = 10 ** (-25 / 20)  # RMS to which stems are scaled
 
 Scores = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -36,29 +36,29 @@ def write_report(parts: Mapping[str, Sequence[Stem]], out: Path, words: Path) ->
     Args:
         parts: stems by split: "train" for probes, "test", and "unseen", whose classes are new to the student.
         out: folder of the student and of ``test.npy``, rows of degraded and mixed clips.
-        words: folder of the word vectors that turn a label into weights of events.
+        words: folder of the word vectors that map labels to weights of events.
     """
     teacher, student = Teacher(), Student(AudioEncoderConfig.of(read_config(out / "config.json")))
     student.load_state_dict(load_file(out / "student.safetensors"))
     student.eval().requires_grad_(False)
     found = {"degraded": against_teacher(teacher, student, torch.from_numpy(np.load(out / "test.npy")).float())}
-    heard = {split: hear(teacher, student, stems) for split, stems in parts.items() if stems}
-    for split in heard.keys() - {"train"}:
-        found[split] = by_words(heard[split], [stem.label for stem in parts[split]], words)
+    tagged = {split: tag_stems(teacher, student, stems) for split, stems in parts.items() if stems}
+    for split in tagged.keys() - {"train"}:
+        found[split] = by_words(tagged[split], [stem.label for stem in parts[split]], words)
     known = [[stem.label for stem in parts[split]] for split in ("train", "test")]
     for name in ("teacher", "student"):
-        vectors = [heard[split][f"{name}_vectors"] for split in ("train", "test")]
+        vectors = [tagged[split][f"{name}_vectors"] for split in ("train", "test")]
         found["test"][f"{name}_probe_map"], found["test"][f"{name}_probe_top1"] = probe(*vectors, *known)
     write_json(out / "metrics.json", found)
 
 
 @torch.inference_mode()
 def against_teacher(teacher: Teacher, student: Student, clips: Tensor) -> dict[str, float]:
-    """How near the student's patches are to the teacher's, of rows ``[clips, 960, 64]``."""
+    """Compares the student's patches with the teacher's, for rows ``[clips, 960, 64]``."""
     parts = [(*teacher(rows), *student(rows)) for rows in clips.split(16)]
     logits, features, ours, standard = (torch.cat(part).flatten(0, 1) for part in zip(*parts, strict=True))
     restored = standard * student.spread + student.mean
-    wanted = (features - student.mean) / student.spread
+    targets = (features - student.mean) / student.spread
     best = ours.argmax(dim=1, keepdim=True)
     present = (logits.sigmoid() > _PRESENT).numpy()
     enough = (present.sum(axis=0) >= _FEWEST).nonzero()[0]
@@ -66,7 +66,7 @@ def against_teacher(teacher: Teacher, student: Student, clips: Tensor) -> dict[s
     return {
         "patches": len(logits),
         "feature_cosine": float(F.cosine_similarity(restored, features).mean()),
-        "standardised_feature_cosine": float(F.cosine_similarity(standard, wanted).mean()),
+        "standardised_feature_cosine": float(F.cosine_similarity(standard, targets).mean()),
         "top1": float((logits.argmax(dim=1, keepdim=True) == best).float().mean()),
         "top1_in_teachers_top5": float((logits.topk(5).indices == best).any(dim=1).float().mean()),
         "events_with_auc": len(areas),
@@ -76,20 +76,20 @@ def against_teacher(teacher: Teacher, student: Student, clips: Tensor) -> dict[s
 
 
 @torch.inference_mode()
-def hear(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str, Tensor]:
-    """Probabilities and features, both means over time, of the first 9.6 s of stems."""
+def tag_stems(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str, Tensor]:
+    """Returns probabilities and features of teacher and student, averaged over the first 9.6 s of each stem."""
     found: dict[str, list[Tensor]] = {}
     for stem in stems:
-        signal = torch.from_numpy(samples(stem.path)[: CLIP * RATE // 100].copy())
+        signal = torch.from_numpy(load_samples(stem.path)[: CLIP * RATE // 100].copy())
         signal = signal * (_LEVEL / signal.square().mean().sqrt().clamp(min=1e-6))
         short = max(0, PATCH * RATE // 100 - len(signal))
-        signal = F.pad(signal, (0, short + -(len(signal) + short) % FRAME))
+        signal = F.pad(signal, (0, short + -(len(signal) + short) % FRAME_SAMPLES))
         rows = log_mel(signal[None])
         logits, features = teacher(rows)
-        embedding = student.listener.embedding(rows)
+        embedding = student.listener.encode(rows)
         values = {
             "teacher": logits.sigmoid().mean(dim=1),
-            "student": student.listener.events(embedding).sigmoid().mean(dim=1),
+            "student": student.listener.event_logits(embedding).sigmoid().mean(dim=1),
             "teacher_vectors": features.mean(dim=1),
             "student_vectors": embedding.mean(dim=1),
         }
@@ -98,22 +98,22 @@ def hear(teacher: Teacher, student: Student, stems: Sequence[Stem]) -> dict[str,
     return {name: torch.cat(value) for name, value in found.items()}
 
 
-def by_words(heard: Mapping[str, Tensor], labels: Sequence[str], words: Path) -> dict[str, float]:
-    """How well stems of a label rank first by the events that the label's words are near to; no training."""
+def by_words(tagged: Mapping[str, Tensor], labels: Sequence[str], words: Path) -> dict[str, float]:
+    """Evaluates zero-shot retrieval of stems by the events that the words of a label resemble."""
     names = sorted(set(labels))
     vectors, tokens = WordVectors.of_folder(words), WordTokenizer(words)
     weights = vectors.event_weights(vectors(*tokens(names)))
     truth = np.array(labels)[:, None] == np.array(names)
     found: dict[str, float] = {"stems": len(labels), "labels": len(names)}
-    for hearer in ("teacher", "student"):
-        scores = (heard[hearer] @ weights.T).double().numpy()
-        found[f"{hearer}_words_map"] = _mean(average_precision, scores, truth)
-        found[f"{hearer}_words_auc"] = _mean(roc_auc, scores, truth)
+    for tagger in ("teacher", "student"):
+        scores = (tagged[tagger] @ weights.T).double().numpy()
+        found[f"{tagger}_words_map"] = _mean(average_precision, scores, truth)
+        found[f"{tagger}_words_auc"] = _mean(roc_auc, scores, truth)
     return found
 
 
 def probe(known: Tensor, new: Tensor, known_labels: Sequence[str], new_labels: Sequence[str]) -> tuple[float, float]:
-    """Mean average precision and accuracy of a linear classifier of stems, trained on known ones."""
+    """Returns mean average precision and accuracy of a linear probe that is trained on known stems."""
     names = sorted(set(known_labels) & set(new_labels))
     rows, others = (
         torch.tensor([index for index, label in enumerate(labels) if label in names])
@@ -142,14 +142,14 @@ def probe(known: Tensor, new: Tensor, known_labels: Sequence[str], new_labels: S
 
 
 def average_precision(scores: Scores, truth: Truth) -> float:
-    """Mean over the true rows of the share of true ones among those that score as high."""
+    """Returns average precision: the mean over positive rows of the precision at their score."""
     hits = truth[np.argsort(-scores, kind="stable")]
     places = np.arange(1, len(hits) + 1)
     return float((np.cumsum(hits) / places)[hits].mean())
 
 
 def roc_auc(scores: Scores, truth: Truth) -> float:
-    """Chance that a true row scores above another; ties count half."""
+    """Returns ROC AUC: the probability that a positive row scores above a negative one; ties count half."""
     ranks, count = rankdata(scores), int(truth.sum())
     return float((ranks[truth].sum() - count * (count + 1) / 2) / (count * (len(truth) - count)))
 

@@ -1,4 +1,4 @@
-"""Rates what was kept from training: the sets of `judge.simulate`, single recordings of the pool, denoised speech."""
+"""Rates held-out data: sets of `judge.simulate`, single recordings of the pool, and denoised speech."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from judge.bars import BLIND, Bar, average, pearson, set_rows
+from judge.criteria import BLIND, Criterion, concat_sets, mean_criterion, pearson_criterion
 from judge.degrade import RATE
-from judge.on_mini import Signal, said
-from judge.stems import Stem, load_pool, samples
+from judge.mini_split import Signal, rate_estimates
+from judge.stems import Stem, load_pool, load_samples
 from sam_audio_bench.judge import SAJ
 from sam_audio_bench.judge.listeners import Judge
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.rating import rate_examples
 from sam_audio_bench.judge.training.shards import read_shards
 
-__all__ = ["alone_bars", "alone_rows", "pesq_bar", "rate_set"]
+__all__ = ["pesq_criteria", "rate_set", "single_source_criteria", "single_source_rows"]
 
-Follow = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
-_ENOUGH = 5  # recordings of a class that is reported
-_MOST = 8  # recordings of a class that are rated
+_MIN_RECORDINGS = 5  # of a class that is reported
+_MAX_RECORDINGS = 8  # of a class that are rated
 _SECONDS = 5
-_MOST_PESQ = 400  # answers of a set: all that suppressors gave in "denoised"
-_LONGEST = 60.0  # seconds of an answer
+_MAX_PESQ = 400  # estimates per set: all of the suppressors' in "denoised"
+_LONGEST = 60.0  # seconds of an estimate
 
 
-def rate_set(judge: SAJ, place: Path, follow: Follow) -> pd.DataFrame:
-    """Rows of a set with what a judge says of them, and for blind answers to speech their PESQ, where it can be had."""
+def rate_set(judge: SAJ, place: Path, progress: Progress) -> pd.DataFrame:
+    """Rates a set; blind estimates of speech also get their PESQ, if it can be computed."""
     examples = read_shards(place)
-    frame = rate_examples(judge, examples, progress=follow).frame()
+    frame = rate_examples(judge, examples, progress=progress).frame()
     frame = frame.assign(answer_id=examples.rows["answer"].to_numpy())
     return frame.assign(pesq=_pesq(examples))
 
 
 def _pesq(examples: Examples) -> pd.Series:
-    """PESQ beside the perfect answer to the same query; NaN where there is none, or for other answers."""
+    """Returns PESQ with the perfect estimate for the same query as reference; NaN without one, and for other rows."""
     rows = examples.rows
     found = pd.Series(np.nan, index=rows.index)
     if importlib.util.find_spec("pesq") is None:
@@ -50,26 +50,26 @@ def _pesq(examples: Examples) -> pd.Series:
     speech = rows[(rows["domain"] == "speech") & (rows["kind"] == "intended")]
     perfect = speech[speech["system"] == "perfect"].set_index("query")["answer"]
     blind = speech[speech["system"].isin(BLIND) & speech["query"].isin(perfect.index)]
-    for index, row in blind.iloc[:_MOST_PESQ].iterrows():
-        reference, answer = (_clip(examples, int(one)) for one in (perfect[row["query"]], row["answer"]))
-        value = pesq(RATE, reference, answer, "wb", on_error=PesqError.RETURN_VALUES)
+    for index, row in blind.iloc[:_MAX_PESQ].iterrows():
+        reference, estimate = (_clip(examples, int(one)) for one in (perfect[row["query"]], row["answer"]))
+        value = pesq(RATE, reference, estimate, "wb", on_error=PesqError.RETURN_VALUES)
         found[index] = value if value >= 0 else np.nan
     return found
 
 
 def _clip(examples: Examples, number: int) -> Signal:
-    wave: Signal = examples.clips[number].wave(RATE, _LONGEST).numpy()
+    wave: Signal = examples.clips[number].read_mono(RATE, _LONGEST).numpy()
     return wave
 
 
-def pesq_bar(sets: Mapping[str, pd.DataFrame]) -> list[Bar]:
-    """Correlation with PESQ; empty where it was not measured."""
-    table = set_rows(sets, tuple(sets))
+def pesq_criteria(sets: Mapping[str, pd.DataFrame]) -> list[Criterion]:
+    """Returns the correlation with PESQ; empty if it was not measured."""
+    table = concat_sets(sets, tuple(sets))
     rows = table[table["pesq"].notna()] if "pesq" in table else table.iloc[:0]
-    if len(rows) < _ENOUGH:
+    if len(rows) < _MIN_RECORDINGS:
         return []
     return [
-        pearson(
+        pearson_criterion(
             "held out",
             "PCC of overall with PESQ, denoised speech",
             rows["saj_overall"],
@@ -80,32 +80,32 @@ def pesq_bar(sets: Mapping[str, pd.DataFrame]) -> list[Bar]:
     ]
 
 
-def alone_rows(judge: Judge, pool: Path, follow: Follow) -> pd.DataFrame:
-    """One source alone is the mixture and the answer: columns label, group, saj_overall.
+def single_source_rows(judge: Judge, pool: Path, progress: Progress) -> pd.DataFrame:
+    """Rates single sources that are both mixture and estimate: columns label, group, saj_overall.
 
-    Of every class with enough recordings in the pool's splits "test" and "unseen"; one clip a recording.
+    Uses every class with enough recordings in the pool's splits "test" and "unseen", with one clip per recording.
     """
     known: dict[str, dict[str, Stem]] = {}
     for stem in load_pool(pool):
         if stem.split in ("test", "unseen"):
             known.setdefault(stem.label, {}).setdefault(stem.group, stem)
-    enough = {label: groups for label, groups in sorted(known.items()) if len(groups) >= _ENOUGH}
-    chosen = [stem for groups in enough.values() for stem in list(groups.values())[:_MOST]]
+    enough = {label: groups for label, groups in sorted(known.items()) if len(groups) >= _MIN_RECORDINGS}
+    chosen = [stem for groups in enough.values() for stem in list(groups.values())[:_MAX_RECORDINGS]]
     rows = []
     for done, stem in enumerate(chosen):
-        follow(done, len(chosen))
-        sound = samples(stem.path)[: _SECONDS * RATE]
-        value = float(said(judge, sound, {"": sound}, stem.prompts[0])[""][0])
+        progress(done, len(chosen))
+        sound = load_samples(stem.path)[: _SECONDS * RATE]
+        value = float(rate_estimates(judge, sound, {"": sound}, stem.prompts[0])[""][0])
         rows.append({"label": stem.label, "group": stem.group, "saj_overall": value})
-    follow(len(chosen), len(chosen))
+    progress(len(chosen), len(chosen))
     return pd.DataFrame(rows, columns=["label", "group", "saj_overall"])
 
 
-def alone_bars(table: pd.DataFrame) -> list[Bar]:
-    """The class that is rated lowest alone, the share of classes that reach the demand, and the mean of all."""
+def single_source_criteria(table: pd.DataFrame) -> list[Criterion]:
+    """Returns the lowest mean of a class, the share of classes that reach the limit, and the mean of all rows."""
     if table.empty:
         return []
-    bar = partial(average, "one source alone")
+    bar = partial(mean_criterion, "one source alone")
     means = table.groupby("label")["saj_overall"].mean()
     lowest = table[table["label"] == means.idxmin()]
     what = f"lowest mean overall of {len(means)} classes ({means.idxmin()})"

@@ -1,6 +1,7 @@
-"""Simulated ratings of an answer whose target and interference are known exactly; nobody listened.
+"""Simulated ratings of estimates whose target and interference are known exactly; no listener is involved.
 
-They are what `perceptual_*` says beside the target (docs/perceptual.md); docs/judge-labels.md says what that is worth.
+They are the scores of `perceptual_*` with the target as reference (docs/perceptual.md); docs/judge-labels.md describes
+their validity.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ Signal = NDArray[np.floating]
 _INAUDIBLE = 10 ** (-50 / 20)  # of the mixture's peak
 
 
-def audible(answer: Signal, mixture: Signal) -> bool:
-    """Whether an answer is less than 50 dB below its mixture anywhere; otherwise it is as good as silence."""
-    return bool(np.abs(answer).max(initial=0) > _INAUDIBLE * np.abs(mixture).max(initial=0))
+def audible(estimate: Signal, mixture: Signal) -> bool:
+    """Returns whether the peak of an estimate is less than 50 dB below that of its mixture; otherwise it is silence."""
+    return bool(np.abs(estimate).max(initial=0) > _INAUDIBLE * np.abs(mixture).max(initial=0))
 
 
 class Truth:
-    """One source of a mixture and all the rest, beside which any number of answers is rated; all ``[time]``.
+    """Ground truth of a mixture, target and interference ``[time]``, by which estimates are rated.
 
     Raises:
-        UsageError: a signal below `SHORTEST`.
+        UsageError: signals are shorter than `SHORTEST`.
     """
 
     def __init__(self, target: Signal, interference: Signal, rate: int = RATE) -> None:
@@ -41,13 +42,13 @@ class Truth:
         wanted, rest = _channel(target), _channel(interference)
         self._original = Original(wanted, wanted + rest, rate, rest)
 
-    def rate(self, answer: Signal) -> Ratings:
-        """Four digits from 1 to 5; all are 1 where the target or the answer cannot be heard beside the mixture."""
-        if len(answer) != len(self._mixture):
-            raise UsageError(f"expected an answer of {len(self._mixture)} samples, found {len(answer)}")
-        if not audible(answer, self._mixture):  # `Original` would turn it up
+    def rate(self, estimate: Signal) -> Ratings:
+        """Rates an estimate from 1 to 5, to four digits; all 1 if target or estimate is inaudible in the mixture."""
+        if len(estimate) != len(self._mixture):
+            raise UsageError(f"expected an estimate of {len(self._mixture)} samples, found {len(estimate)}")
+        if not audible(estimate, self._mixture):  # `Original` would amplify it
             return WORST
-        return Ratings(*(round(float(value), 4) for value in self._original.rate(_channel(answer))))
+        return Ratings(*(round(float(value), 4) for value in self._original.rate(_channel(estimate))))
 
 
 def _channel(signal: Signal) -> Tensor:

@@ -1,8 +1,8 @@
-"""A small mask network trained on the pool, a family of answers: ``python -m judge.mask_network --pool P --out O``.
+"""A small mask network trained on the pool, a family of estimates: ``python -m judge.mask_network --pool P --out O``.
 
-It hears a mixture and the kind of sound that is asked for, speech, singing, music or effects, and says how much of each
-part of the spectrogram to keep; what else is of that kind stays. The same pool, seed and steps give the same file.
-Training goes on where it was stopped.
+Its inputs are a mixture and the kind of the target (speech, singing, music or effects), its outputs are gains for the
+spectrogram; other sources of that kind are retained. The same pool, seed and steps give the same file. Interrupted
+training resumes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from judge.degrade import RATE, TRANSFORM
-from judge.queries import Casting, Roles, draw_query
+from judge.queries import SourceChoice, StemIndex, draw_query
 from judge.stems import Stem, load_pool, mini_pool
 from sam_audio_bench.errors import BenchError, Precondition, StoreError
 from sam_audio_bench.files import atomic_write, load_json, sha256, write_json
@@ -32,7 +32,7 @@ Signal = NDArray[np.float32]
 Random = np.random.Generator
 
 KINDS = ("speech", "singing", "music", "effects")
-"""What can be asked for."""
+"""Kinds of targets."""
 
 STEPS = 800
 _BATCH = 16
@@ -44,7 +44,7 @@ _WEIGHTS, _RECORD, _CHECKPOINT = "weights.safetensors", "mask-network.json", "ch
 
 
 class MaskNetwork(nn.Module):
-    """Gains from 0 to 1 for spectrograms, by one GRU; 0.2 million weights."""
+    """GRU network that predicts gains from 0 to 1 for spectrograms; 0.2 million weights."""
 
     def __init__(self, inner: int = 128, state: int = 160) -> None:
         super().__init__()
@@ -55,16 +55,16 @@ class MaskNetwork(nn.Module):
         self.gains = nn.Linear(state + inner, bins)
 
     def forward(self, magnitudes: Tensor, kinds: Tensor) -> Tensor:
-        """Gains ``[B, T, F]`` for magnitudes ``[B, T, F]`` of mixtures whose RMS is 1 and kinds ``[B]``."""
-        heard = self.given((magnitudes**2 / TRANSFORM.size + _FLOOR).log() / 4)
-        inner = torch.relu(heard + self.kind(kinds)[:, None])
+        """Returns gains ``[B, T, F]`` for magnitudes ``[B, T, F]`` of mixtures with an RMS of 1, and kinds ``[B]``."""
+        projected = self.given((magnitudes**2 / TRANSFORM.size + _FLOOR).log() / 4)
+        inner = torch.relu(projected + self.kind(kinds)[:, None])
         remembered, _ = self.memory(inner)
         gains: Tensor = self.gains(torch.cat([remembered, inner], dim=-1)).sigmoid()
         return gains
 
 
 def separated_by(folder: Path, mixture: Signal, kind: str) -> Signal:
-    """What the network in a folder leaves of a mixture where one of `KINDS` is asked for."""
+    """Separates a target of one of `KINDS` from a mixture by the network in a folder."""
     level = _rms(mixture)
     spectrum = TRANSFORM.forward(mixture / np.float32(level))
     with torch.inference_mode():
@@ -73,10 +73,10 @@ def separated_by(folder: Path, mixture: Signal, kind: str) -> Signal:
 
 
 def network_digest(folder: Path) -> str:
-    """Digest of the weights in a folder.
+    """Returns the digest of the weights in a folder.
 
     Raises:
-        Precondition: there are none. StoreError: they are not those that were recorded.
+        Precondition: there are none. StoreError: they differ from the recorded ones.
     """
     if not (folder / _WEIGHTS).is_file() or not (folder / _RECORD).is_file():
         raise Precondition(
@@ -99,14 +99,14 @@ def _loaded(folder: Path) -> MaskNetwork:
 def train(
     stems: tuple[Stem, ...], out: Path, *, steps: int = STEPS, seed: int = 1, progress: bool | None = None
 ) -> Path:
-    """Trains on the stems of split "train" and returns the folder; one that is complete is kept.
+    """Trains on the stems of split "train" and returns the folder; a complete one is kept.
 
     Args:
-        stems: of the pool.
-        out: the folder of the weights, which also keeps checkpoints until they are there.
-        steps: of 16 mixtures of 2 s.
-        seed: decides everything.
-        progress: show a bar; None: on a terminal.
+        stems: stems of the pool.
+        out: folder of the weights, which holds checkpoints until training is complete.
+        steps: number of steps, each of 16 mixtures of 2 s.
+        seed: determines all random numbers.
+        progress: whether to show a progress bar; None: only on a terminal.
     """
     chosen = sorted((stem for stem in stems if stem.split == "train"), key=lambda stem: stem.id)
     plan = {"stems": sha256("\n".join(stem.id for stem in chosen).encode()), "steps": steps, "seed": seed}
@@ -114,13 +114,13 @@ def train(
         network_digest(out)
         return out
     torch.set_num_threads(1)
-    roles = Roles(chosen)
-    network, optimizer, first = _begun(out / _CHECKPOINT, plan)
+    roles = StemIndex(chosen)
+    network, optimizer, first = _start(out / _CHECKPOINT, plan)
     with Progress(steps, show=progress) as bar:
         count = bar.item_callback("mask network")
         for step in range(steps):
             if step >= first:
-                _step(network, optimizer, Casting(roles, roles, augment=True), step, plan)
+                _step(network, optimizer, SourceChoice(roles, roles, augment=True), step, plan)
                 if (step + 1) % _EVERY == 0 and step + 1 < steps:
                     _keep(out / _CHECKPOINT, network, optimizer, step + 1, plan)
             count(None)
@@ -132,8 +132,8 @@ def train(
     return out
 
 
-def _begun(path: Path, plan: dict[str, Any]) -> tuple[MaskNetwork, torch.optim.Optimizer, int]:
-    """A new network, or that of a checkpoint of the same plan, its optimizer, and the steps that it has made."""
+def _start(path: Path, plan: dict[str, Any]) -> tuple[MaskNetwork, torch.optim.Optimizer, int]:
+    """Returns a new network, or that of a checkpoint of the same plan, with its optimizer and the steps made."""
     torch.manual_seed(plan["seed"])
     network = MaskNetwork()
     optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
@@ -154,9 +154,9 @@ def _keep(path: Path, network: MaskNetwork, optimizer: torch.optim.Optimizer, st
 
 
 def _step(
-    network: MaskNetwork, optimizer: torch.optim.Optimizer, casting: Casting, step: int, plan: dict[str, Any]
+    network: MaskNetwork, optimizer: torch.optim.Optimizer, casting: SourceChoice, step: int, plan: dict[str, Any]
 ) -> None:
-    """One step towards the compressed magnitudes of what is asked for; the learning rate falls to a twentieth."""
+    """Makes one training step on compressed magnitudes; the learning rate falls to a twentieth."""
     random = np.random.default_rng([plan["seed"], step])
     drawn = [_example(casting, random) for _ in range(_BATCH)]
     mixtures, targets = (torch.from_numpy(np.stack([one[part] for one in drawn])) for part in (0, 1))
@@ -170,19 +170,19 @@ def _step(
     optimizer.step()
 
 
-def _example(casting: Casting, random: Random) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """Magnitudes of 2 s of a mixture and of its sources of one kind, and that kind."""
+def _example(casting: SourceChoice, random: Random) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """Draws magnitudes of 2 s of a mixture and of its sources of one kind, and that kind."""
     domains = casting.targets.domains
     drawn = draw_query(casting, domains[random.integers(len(domains))], random)
     kinds = ["singing" if stem.label == "singing" else stem.domain for stem in drawn.stems]
-    asked = kinds[random.integers(len(kinds))]
+    chosen = kinds[random.integers(len(kinds))]
     sources = zip(kinds, (drawn.scene.target, *drawn.scene.others), strict=True)
-    wanted: Signal = np.sum([source for kind, source in sources if kind == asked], axis=0)
-    start = int(random.integers(0, max(1, len(wanted) - _CLIP + 1)))
-    mixture, wanted = (_cut(signal, start) for signal in (drawn.scene.mixture, wanted))
+    target: Signal = np.sum([source for kind, source in sources if kind == chosen], axis=0)
+    start = int(random.integers(0, max(1, len(target) - _CLIP + 1)))
+    mixture, target = (_cut(signal, start) for signal in (drawn.scene.mixture, target))
     level = np.float32(_rms(mixture))
-    heard, kept = (np.abs(TRANSFORM.forward(signal / level)) for signal in (mixture, wanted))
-    return heard, kept, KINDS.index(asked)
+    magnitudes = [np.abs(TRANSFORM.forward(signal / level)) for signal in (mixture, target)]
+    return magnitudes[0], magnitudes[1], KINDS.index(chosen)
 
 
 def _cut(signal: Signal, start: int) -> Signal:

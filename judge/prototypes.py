@@ -1,10 +1,10 @@
-"""Recordings by which a judge knows a class: ``python -m judge.prototypes --pool P --listener L --words W --out O``.
+"""Selects recordings that represent classes: ``python -m judge.prototypes --pool P --listener L --words W --out O``.
 
-Stems of the split "train" are embedded by the listener, 5 s each. Linear discriminant analysis finds the directions
-in which classes differ more than the recordings of one do (Fisher 1936; Hastie et al., 2009, 4.3). Of every class the
-recordings that represent it best are kept as prototypes, at most sixteen of different groups, each the nearest to what
-the ones before it leave uncovered. ``recordings.json`` names the group of each, so that training can leave out a
-mixture's own.
+Stems of the split "train" are embedded by the audio encoder, 5 s each. Linear discriminant analysis finds the
+directions in which classes differ more than recordings of the same class (Fisher 1936; Hastie et al., 2009, 4.3). The
+recordings that represent a class best are its prototypes, at most sixteen from different groups, selected greedily to
+cover the class. ``recordings.json`` names the group of each, so that training can leave out those of a mixture's own
+recordings.
 
 Letters: N stems, E embedding, D directions, A texts, t of a text.
 """
@@ -24,10 +24,10 @@ from safetensors.torch import save_file
 from scipy.linalg import eigh
 from torch.nn import functional as F
 
-from judge.stems import Stem, load_pool, mini_pool, samples
+from judge.stems import Stem, load_pool, load_samples, mini_pool
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.audio_encoder import RATE, AudioEncoder, AudioEncoderConfig, log_mel
-from sam_audio_bench.judge.prompt_marks import VOICES
+from sam_audio_bench.judge.prompt_features import VOICES
 from sam_audio_bench.judge.training.trainable_model import load_part
 from sam_audio_bench.judge.word_vectors import WordTokenizer, WordVectors
 from sam_audio_bench.nn.checkpoint import load_strict
@@ -35,20 +35,20 @@ from sam_audio_bench.nn.checkpoint import load_strict
 __all__ = ["discriminant", "embed", "main", "representatives"]
 
 WIDTH = 64
-_MOST = 16  # prototypes of a class
+_MOST = 16  # prototypes per class
 _SECONDS = 5
 _LEVEL = 10 ** (-26 / 20)
-_SHRINKAGE = 0.1  # of the covariance inside classes towards a sphere
+_SHRINKAGE = 0.1  # of the within-class covariance towards a sphere
 
 _VOCALS = ("vocals", "lead vocals", "vocal track", "voice")
 _ALSO = MappingProxyType({"man": _VOCALS, "woman": _VOCALS, "child": _VOCALS})
-"""Further texts of classes: who asks for the vocals of a song wants the voice, whether it sings, raps or speaks."""
+"""Additional texts of classes: a prompt for the vocals of a song means the voice, whether it sings, raps or speaks."""
 
 Floats = NDArray[np.float64]
 
 
 def load_listener(place: str) -> AudioEncoder:
-    """The listener in a folder of its own, or that of a small judge, by folder or name."""
+    """Loads an audio encoder from its own folder, or that of a small judge given by folder or name."""
     part = load_part("listener", place)
     found = AudioEncoder(AudioEncoderConfig.of(part.config))
     load_strict(found, part.tensors, source=part.folder)
@@ -56,20 +56,20 @@ def load_listener(place: str) -> AudioEncoder:
 
 
 def embed(listener: AudioEncoder, signal: NDArray[np.float32]) -> Floats:
-    """Mean embedding ``[E]`` of a clip's first seconds, weighted by energy."""
+    """Returns the mean embedding ``[E]`` of a clip's first seconds, weighted by energy."""
     clip = torch.tensor(signal[: _SECONDS * RATE])
     clip = clip[: max(len(clip) // 2560, 1) * 2560]
     clip = F.pad(clip, (0, -len(clip) % 2560))
     rows = log_mel((clip * (_LEVEL / clip.square().mean().sqrt().clamp(min=1e-9)))[None])
     with torch.inference_mode():
-        embeddings = listener.embedding(rows)[0].double()
+        embeddings = listener.encode(rows)[0].double()
     weight = (2 * rows[0].double()).exp().mean(dim=1).unflatten(0, (-1, 16)).mean(dim=1)
     found: Floats = ((embeddings * weight[:, None]).sum(dim=0) / weight.sum()).numpy()
     return found
 
 
 def discriminant(values: Floats, labels: Sequence[str], width: int = WIDTH) -> tuple[Floats, Floats]:
-    """Centre ``[E]`` and directions ``[E, D]`` in which classes differ; every class counts the same."""
+    """Returns the centre ``[E]`` and the directions ``[E, D]`` in which classes differ; classes have equal weight."""
     names = sorted(set(labels))
     codes = np.searchsorted(names, labels)
     means = np.stack([values[codes == code].mean(axis=0) for code in range(len(names))])
@@ -83,7 +83,7 @@ def discriminant(values: Floats, labels: Sequence[str], width: int = WIDTH) -> t
 
 
 def representatives(directions: Floats, groups: Sequence[str], most: int = _MOST) -> list[int]:
-    """Indices of rows ``[N, D]``, unit vectors, that cover the others best, at most one of a group."""
+    """Returns indices of rows ``[N, D]``, unit vectors, that cover the others best, at most one per group."""
     likeness = directions @ directions.T
     covered, chosen = np.full(len(directions), -1.0), list[int]()
     taken: set[str] = set()
@@ -98,7 +98,7 @@ def representatives(directions: Floats, groups: Sequence[str], most: int = _MOST
 
 def make(stems: Sequence[Stem], listener: AudioEncoder, words: Path, out: Path) -> None:
     """Writes ``config.json``, ``model.safetensors`` and ``recordings.json``."""
-    values = np.stack([embed(listener, samples(stem.path)) for stem in track(stems, "recordings")])
+    values = np.stack([embed(listener, load_samples(stem.path)) for stem in track(stems, "recordings")])
     labels = [stem.label for stem in stems]
     centre, projection = discriminant(values, labels)
     directions = (values - centre) @ projection
@@ -109,34 +109,34 @@ def make(stems: Sequence[Stem], listener: AudioEncoder, words: Path, out: Path) 
         chosen = representatives(directions[own], [stems[row].group for row in own])
         rows += [own[row] for row in chosen]
         owners += [code] * len(chosen)
-    asked = [(text, code) for code, name in enumerate(names) for text in sorted(
+    labelled = [(text, code) for code, name in enumerate(names) for text in sorted(
              {*_ALSO.get(name, ()), *(text for stem in stems if stem.label == name for text in (name, *stem.prompts))})
              ]  # fmt: skip
-    texts, voices = _texts([*(text for text, _ in asked), *VOICES], words).split([len(asked), len(VOICES)])
+    texts, voices = _texts([*(text for text, _ in labelled), *VOICES], words).split([len(labelled), len(VOICES)])
     tensors = {
         "centre": torch.tensor(centre, dtype=torch.float32),
         "projection": torch.tensor(projection.copy(), dtype=torch.float32),
         "table": torch.tensor(directions[rows], dtype=torch.float32),
         "owner": torch.tensor(owners),
         "texts": texts.clone(),
-        "meaning": torch.tensor([code for _, code in asked]),
+        "meaning": torch.tensor([code for _, code in labelled]),
         "voices": voices.clone(),
     }
     with atomic_write(out / "model.safetensors") as temporary:
         save_file(tensors, temporary)
     write_json(out / "recordings.json", [stems[row].group for row in rows])
-    sizes = {"count": len(rows), "classes": len(names), "texts": len(asked), "width": projection.shape[1]}
+    sizes = {"count": len(rows), "classes": len(names), "texts": len(labelled), "width": projection.shape[1]}
     write_json(out / "config.json", sizes)
 
 
 def _texts(texts: Sequence[str], words: Path) -> torch.Tensor:
-    """Unit vectors of texts, ``[A, t]``."""
+    """Returns unit vectors of texts, ``[A, t]``."""
     found: torch.Tensor = WordVectors.of_folder(words)(*WordTokenizer(words)(texts))
     return found
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description="Choose recordings by which a judge knows a class.")
     parser.add_argument("--pool", type=Path, help="folder of stems; default: the bundled ones, for a dry run")
     parser.add_argument("--listener", default="judge/made/listener")

@@ -1,9 +1,9 @@
-"""Draws what is simulated: which stems sound together, where and how loud, and which prompts are asked."""
+"""Draws mixtures to simulate: which stems sound together, when and how loud, which noise, and which prompts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,8 @@ import soxr
 from numpy.typing import NDArray
 
 from judge.degrade import RATE
-from judge.makers import Scene
-from judge.noises import draw_noise, faint_noise, unit
-from judge.stems import DOMAINS, Stem, samples, tell_apart
+from judge.estimators import Scene
+from judge.stems import DOMAINS, Stem, is_distinguishable, load_samples
 from sam_audio_bench.tasks.mixing import (
     ClipIndex,
     add_at,
@@ -24,7 +23,16 @@ from sam_audio_bench.tasks.mixing import (
     uniform_db,
 )
 
-__all__ = ["Casting", "Drawn", "Roles", "draw_query", "overlap", "sounding"]
+__all__ = [
+    "DrawnQuery",
+    "SourceChoice",
+    "StemIndex",
+    "active_spans",
+    "draw_noise",
+    "draw_query",
+    "faint_noise",
+    "span_overlap",
+]
 
 Signal = NDArray[np.float32]
 Random = np.random.Generator
@@ -34,67 +42,75 @@ SECONDS = {
     **{2.0: 0.12, 3.0: 0.18, 4.0: 0.19, 5.0: 0.14, 6.0: 0.12, 8.0: 0.10, 10.0: 0.08},
     **{15.0: 0.016, 20.0: 0.007, 30.0: 0.007},
 }
-"""Lengths of mixtures and how often they are drawn: few, so that batches need little padding; 5 s in the mean."""
+"""Probabilities of the lengths of mixtures: few lengths, so that batches need little padding; 5 s on average."""
 
 SOURCES = {1: 0.2, 2: 0.45, 3: 0.35}
-"""Numbers of competing sources."""
+"""Probabilities of the number of sources of a mixture, including the target."""
 
 _LEVELS = (-10.0, 10.0)  # dB of the target over all other sources
-_WITHIN = 0.6  # of the other sources that are of the target's domain
-_NOISE = 0.5  # of the mixtures of one source that have some noise behind it
+_WITHIN = 0.6  # share of the other sources that are in the target's domain
+_NOISE = 0.5  # share of the mixtures of one source that have faint background noise
 _NOISE_LEVELS = (-45.0, -15.0)  # dB of that noise over the target
-_ELSEWHERE = 0.25  # as often as with speech are there noise scenes with other targets
+_ELSEWHERE = 0.25  # frequency of noise scenes for other targets, relative to speech
 _SCENE_LEVELS = (-5.0, 20.0)  # dB of the target over the noise of a noise scene
-_BABBLE = 1 / 3  # of these noises, where there are voices for it
-_VOICES = (5, 9)  # of a babble
+_BABBLE = 1 / 3  # share of noises that are babble, if there are enough voices
+_VOICES = (5, 9)  # number of voices of babble
 _MIXTURE_LEVELS = (-45.0, -10.0)  # dBFS
-_SINGERS = 0.4  # of the targets among music that are singing, where there is any
-_BACKING = 0.85  # of these that sing over one to three other sources of music
+_SINGERS = 0.4  # share of targets in the domain music that are singing, if there is any
+_BACKING = 0.85  # share of these that sing over one to three other sources of music
 _VOICED = re.compile(r"\b(sing\w*|songs?|sung|vocals?|voices?|choirs?|chorus|chant\w*|rap\w*)\b", re.IGNORECASE)
-_SPEED = 0.06  # by which training stems are played faster or slower, at most
-_ACTIVITY = 0.02  # seconds of a frame that sounds or not
-_QUIET = 0.01  # of the loudest frame's level
-_PAUSE = 0.25  # seconds
+_SPEED = 0.06  # maximum relative change of the speed of training stems
+_ACTIVITY = 0.02  # seconds per frame that is active or not
+_QUIET = 0.01  # level of an inactive frame, relative to the loudest
+_PAUSE = 0.25  # seconds; shorter pauses are ignored
 _MOST_SPANS = 20
 
+_NOISE_WHITE = 0.25  # share of noises that are white
+_NOISE_TILT = (-6.0, 0.0)  # dB per octave of the others
+_NOISE_BUMP = 10.0  # maximum height of bumps and dips of their spectra in dB
+_NOISE_MODULATED = 0.5  # share of noises that are modulated
+_MODULATION_RATES = (0.5, 4.0)  # Hz
+_MODULATION_DEPTHS = (2.0, 10.0)  # dB between the softest and the loudest moment
+_NOISE_LOWEST = 50.0  # Hz below which spectra are flat
 
-class Roles(ClipIndex[Stem]):
-    """Stems by domain, label and group; draws one."""
+
+class StemIndex(ClipIndex[Stem]):
+    """Index of stems by domain, label and group, from which stems are drawn."""
 
     def __init__(self, stems: Iterable[Stem]) -> None:
         super().__init__(stems, DOMAINS)
 
 
 @dataclass(frozen=True, slots=True)
-class Casting:
-    """Who may be a target, in what company, and whether stems are played faster or slower for variety."""
+class SourceChoice:
+    """Stems for targets and for other sources, with settings of the mixtures."""
 
-    targets: Roles
-    others: Roles
-    augment: bool
-    noise: float = 0.0  # of the mixtures with speech as the target that are noise scenes; of others a quarter of it
-    alone: float | None = None  # of the other mixtures that have one source; None: as `SOURCES`
+    targets: StemIndex
+    others: StemIndex
+    augment: bool  # whether the speed of stems is varied
+    noise: float = 0.0  # share of mixtures with speech as target that are noise scenes; a quarter of it for others
+    alone: float | None = None  # share of the other mixtures that have one source; None: as `SOURCES`
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """One mixture and what can be asked of it."""
+class DrawnQuery:
+    """A mixture with possible prompts."""
 
     scene: Scene
-    stems: tuple[Stem, ...]  # the target's first
-    absent: tuple[str, str] | None  # text and label of a sound that is not there
+    stems: tuple[Stem, ...]  # that of the target first
+    absent: tuple[str, str] | None  # text and label of a sound that is not in the mixture
     wrong: tuple[str, ...]  # a text for each of the other stems
-    voices: tuple[Stem, ...] = ()  # in the noise, where that is babble
+    voices: tuple[Stem, ...] = ()  # stems of babble noise
 
 
-def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
-    """Draws a mixture whose target is of a domain, at full scale or below.
+def draw_query(casting: SourceChoice, domain: str, random: Random) -> DrawnQuery:
+    """Draws a mixture, at full scale or below, whose target is in a domain.
 
-    Some are *noise scenes*, as the casting says: the target's only company is a noise, which nobody asks for.
+    A share of them, given by ``casting.noise``, are *noise scenes*: target and noise, which no prompt names.
     """
     length = round(float(random.choice(list(SECONDS), p=list(SECONDS.values()))) * RATE)
     noisy = casting.noise > 0 and random.random() < casting.noise * (1 if domain == "speech" else _ELSEWHERE)
-    target, company = _cast(casting, domain, noisy, random)
+    target, company = _draw_sources(casting, domain, noisy, random)
     stems = (target, *company)
     tracks = [_track(stem, length, casting.augment, random) for stem in stems]
     wanted, others = tracks[0], [track * uniform_db(random, -6, 6) for track in tracks[1:]]
@@ -121,13 +137,13 @@ def draw_query(casting: Casting, domain: str, random: Random) -> Drawn:
         again=None if again is None else again * scale,
     )
     rivals = tuple(_prompt(stem, [other for other in stems if other is not stem], random) for stem in company)
-    return Drawn(scene, stems, _absent(casting, (*stems, *voices), noisy, random), rivals, voices)
+    return DrawnQuery(scene, stems, _absent(casting, (*stems, *voices), noisy, random), rivals, voices)
 
 
-def _cast(casting: Casting, domain: str, noisy: bool, random: Random) -> tuple[Stem, list[Stem]]:
-    """The target and its company; of music often somebody who sings, over music without voices."""
+def _draw_sources(casting: SourceChoice, domain: str, noisy: bool, random: Random) -> tuple[Stem, list[Stem]]:
+    """Draws the target and the other sources; for music the target is often singing, over music without voices."""
     count = 1 if noisy else int(random.choice(list(SOURCES), p=_shares(casting.alone)))
-    alone = count == 1 and (noisy or casting.alone is not None)  # then singers are too
+    alone = count == 1 and (noisy or casting.alone is not None)  # this also applies to singing
     singers = casting.targets.groups(domain, "singing") if domain == "music" else []
     if singers and random.random() < _SINGERS:
         target = draw_from_groups(singers, random)
@@ -139,15 +155,15 @@ def _cast(casting: Casting, domain: str, noisy: bool, random: Random) -> tuple[S
 
 
 def _shares(alone: float | None) -> list[float]:
-    """How often each number of `SOURCES` is drawn, where one source has a share of its own."""
+    """Returns the probabilities of the numbers of `SOURCES`, if a single source has its own probability."""
     if alone is None:
         return list(SOURCES.values())
     rest = (1 - alone) / (1 - SOURCES[1])
     return [alone if count == 1 else share * rest for count, share in SOURCES.items()]
 
 
-def _noise(casting: Casting, target: Stem, length: int, random: Random) -> tuple[Signal, Signal, tuple[Stem, ...]]:
-    """Noise and more of the same, each at an RMS of 1, and who speaks in the first; a third of it is babble."""
+def _noise(casting: SourceChoice, target: Stem, length: int, random: Random) -> tuple[Signal, Signal, tuple[Stem, ...]]:
+    """Draws two realisations of a noise, each at an RMS of 1, and the stems of the first if it is babble."""
     voices = [group for group in casting.others.all_groups("speech") if group[0].group != target.group]
     least, most = _VOICES
     if len(voices) < least or random.random() >= _BABBLE:
@@ -161,14 +177,14 @@ def _noise(casting: Casting, target: Stem, length: int, random: Random) -> tuple
     return babble, again, stems
 
 
-def _babble(casting: Casting, stems: Sequence[Stem], length: int, random: Random) -> Signal:
-    """Many voices at once; each is turned round by a random time, lest a stem without choice begin as it does again."""
+def _babble(casting: SourceChoice, stems: Sequence[Stem], length: int, random: Random) -> Signal:
+    """Mixes many voices; each is rotated by a random time, so that voices with one stem differ between realisations."""
     tracks = (_track(stem, length, casting.augment, random) for stem in stems)
-    return unit(np.sum([np.roll(track, int(random.integers(length))) for track in tracks], axis=0))
+    return _unit_rms(np.sum([np.roll(track, int(random.integers(length))) for track in tracks], axis=0))
 
 
-def _company(casting: Casting, target: Stem, count: int, within: float, random: Random) -> list[Stem]:
-    """Other sources that prompts can tell from the target and from each other; fewer where none are found."""
+def _company(casting: SourceChoice, target: Stem, count: int, within: float, random: Random) -> list[Stem]:
+    """Draws other sources that prompts can distinguish from the target and each other; fewer if none are found."""
     company: list[Stem] = []
     for _ in range(count):
         for _ in range(20):
@@ -181,8 +197,10 @@ def _company(casting: Casting, target: Stem, count: int, within: float, random: 
 
 
 def _apart(stem: Stem, taken: Sequence[Stem]) -> bool:
-    """As `tell_apart`; singing can also be told from any music in which nobody sings."""
-    return all(_sings_over(stem, other) or _sings_over(other, stem) or tell_apart(stem, [other]) for other in taken)
+    """As `is_distinguishable`, but singing is also distinguishable from any music without voices."""
+    return all(
+        _sings_over(stem, other) or _sings_over(other, stem) or is_distinguishable(stem, [other]) for other in taken
+    )
 
 
 def _sings(stem: Stem) -> bool:
@@ -190,23 +208,23 @@ def _sings(stem: Stem) -> bool:
 
 
 def _sings_over(singer: Stem, music: Stem) -> bool:
-    """Whether one sings and the other is music without voices, as far as its texts say."""
+    """Returns whether one is singing and the other is music without voices, according to its texts."""
     if not _sings(singer) or music.domain != "music":
         return False
     return not any(_VOICED.search(text) for text in (music.label, *music.prompts))
 
 
-def _impostor(casting: Casting, stems: Sequence[Stem], length: int, random: Random) -> Signal | None:
-    """Another recording of the target's label; None where only the mixture's own groups have it."""
+def _impostor(casting: SourceChoice, stems: Sequence[Stem], length: int, random: Random) -> Signal | None:
+    """Draws another recording of the target's label; returns None if only groups of the mixture have it."""
     taken = {stem.group for stem in stems}
     groups = [group for group in casting.targets.groups(stems[0].domain, stems[0].label) if group[0].group not in taken]
     return _track(draw_from_groups(groups, random), length, casting.augment, random) if groups else None
 
 
-def _absent(casting: Casting, stems: Sequence[Stem], noisy: bool, random: Random) -> tuple[str, str] | None:
-    """Text and label of a sound that is not in the mixture; None where 50 tries find none.
+def _absent(casting: SourceChoice, stems: Sequence[Stem], noisy: bool, random: Random) -> tuple[str, str] | None:
+    """Draws text and label of a sound that is not in the mixture; returns None if 50 attempts find none.
 
-    In noise it is no effect, since noise can pass for rain, wind or an engine.
+    In noise scenes it is not an effect, since noise can be mistaken for rain, wind or an engine.
     """
     for _ in range(50):
         stem = casting.others.draw(_domain(casting.others, stems[0].domain, 0.5, random), random)
@@ -215,22 +233,22 @@ def _absent(casting: Casting, stems: Sequence[Stem], noisy: bool, random: Random
     return None
 
 
-def _domain(roles: Roles, own: str, share: float, random: Random) -> str:
-    """``own`` with a probability, else another domain, as far as there are any."""
+def _domain(roles: StemIndex, own: str, share: float, random: Random) -> str:
+    """Draws ``own`` with a probability of ``share``, else another domain, if there are any."""
     elsewhere = [domain for domain in roles.domains if domain != own]
     stay = own in roles.domains and (random.random() < share or not elsewhere)
     return own if stay else elsewhere[random.integers(len(elsewhere))]
 
 
 def _prompt(stem: Stem, others: Sequence[Stem], random: Random) -> str:
-    """A text for a stem; half of the time the first one, which is the plainest."""
+    """Draws a text for a stem; in half of the cases the first one, which is the simplest."""
     texts = [text for text in stem.prompts if all(text not in other.prompts for other in others)] or [stem.label]
     return texts[0] if random.random() < 0.5 else texts[random.integers(len(texts))]
 
 
 def _track(stem: Stem, length: int, augment: bool, random: Random) -> Signal:
-    """A stem cut, placed or repeated to fill a mixture, at an RMS of 0.1 where it sounds."""
-    signal = samples(stem.path)
+    """Cuts, places or repeats a stem to fill a mixture, at an RMS of 0.1 where it is active."""
+    signal = load_samples(stem.path)
     if augment and random.random() < 0.5:
         signal = soxr.resample(signal, RATE, RATE * float(random.uniform(1 - _SPEED, 1 + _SPEED)), quality="LQ")
     if len(signal) < length:
@@ -240,7 +258,7 @@ def _track(stem: Stem, length: int, augment: bool, random: Random) -> Signal:
 
 
 def _placed(signal: Signal, length: int, random: Random) -> Signal:
-    """Somewhere in silence, half of the time repeated after pauses of at most a second."""
+    """Places a signal in silence; in half of the cases it is repeated after pauses of at most a second."""
     track = np.zeros(length, np.float32)
     repeat = random.random() < 0.5 or len(signal) < 0.25 * length
     start = int(random.integers(0, length - len(signal) + 1)) if not repeat else int(random.integers(0, RATE // 4))
@@ -253,15 +271,15 @@ def _placed(signal: Signal, length: int, random: Random) -> Signal:
 
 
 def _scale(mixture: Signal, random: Random) -> float:
-    """A gain that brings a mixture to -45...-10 dBFS RMS, with peaks of at most -1 dBFS."""
+    """Draws a gain that brings a mixture to -45...-10 dBFS RMS, with peaks of at most -1 dBFS."""
     wanted = uniform_db(random, *_MIXTURE_LEVELS) / max(rms(mixture), 1e-9)
     return min(wanted, 0.89 / max(float(np.abs(mixture).max()), 1e-9))
 
 
-def sounding(signal: Signal) -> list[tuple[float, float]]:
-    """When a source sounds, as (start, end) in seconds within the signal: frames at most 40 dB below the loudest.
+def active_spans(signal: Signal) -> list[tuple[float, float]]:
+    """Returns when a source is active, as (start, end) in seconds: frames at most 40 dB below the loudest.
 
-    Pauses below a quarter of a second, longer ones where there would be more than 20 spans, do not count.
+    Pauses shorter than a quarter of a second are ignored, and longer ones if there would be more than 20 spans.
     """
     size = round(_ACTIVITY * RATE)
     blocks = np.pad(signal, (0, -len(signal) % size)).reshape(-1, size)
@@ -280,8 +298,52 @@ def sounding(signal: Signal) -> list[tuple[float, float]]:
     return [(round(first * _ACTIVITY, 2), round(min((last + 1) * _ACTIVITY, end), 2)) for first, last in edges]
 
 
-def overlap(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float:
-    """Seconds in both of two lists of spans as a share of those in either."""
+def span_overlap(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float:
+    """Returns the intersection over union of two lists of spans."""
     both = sum(max(0.0, min(a[1], b[1]) - max(a[0], b[0])) for a in one for b in other)
     either = sum(end - start for start, end in (*one, *other)) - both
     return both / either if either else 0.0
+
+
+def draw_noise(length: int, random: Random) -> Callable[[], Signal]:
+    """Draws spectrum and modulation of a noise; each call of the result returns a realisation at an RMS of 1."""
+    shape = _noise_gains(length, random)
+    modulated = random.random() < _NOISE_MODULATED
+    rate, depth = random.uniform(*_MODULATION_RATES), random.uniform(*_MODULATION_DEPTHS)
+
+    def realise() -> Signal:
+        noise = np.fft.irfft(np.fft.rfft(random.standard_normal(length)) * shape, length)
+        if modulated:
+            knots = np.arange(0, length / RATE + 0.5 / rate, 0.5 / rate)  # two per period
+            level = np.interp(np.arange(length) / RATE, knots, random.uniform(-depth / 2, depth / 2, len(knots)))
+            noise *= 10 ** (level / 20)
+        return _unit_rms(noise)
+
+    return realise
+
+
+def _noise_gains(length: int, random: Random) -> NDArray[np.float64]:
+    """Draws gains of the frequencies: constant, or a tilt with one to three smooth bumps or dips."""
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(length, 1 / RATE), _NOISE_LOWEST) / 1000)
+    if random.random() < _NOISE_WHITE:
+        return np.ones_like(octaves)
+    level = random.uniform(*_NOISE_TILT) * octaves
+    for _ in range(int(random.integers(1, 4))):
+        place, width = random.uniform(-3, 3), random.uniform(0.3, 1)
+        level += random.uniform(-_NOISE_BUMP, _NOISE_BUMP) * np.exp(-0.5 * ((octaves - place) / width) ** 2)
+    gains: NDArray[np.float64] = 10 ** (level / 20)
+    return gains
+
+
+def faint_noise(length: int, random: Random) -> Signal:
+    """Draws noise between white and pink, at an RMS of 1."""
+    spectrum = np.fft.rfft(random.standard_normal(length))
+    spectrum *= np.maximum(np.fft.rfftfreq(length, 1 / RATE), _NOISE_LOWEST) ** -random.uniform(0, 0.5)
+    noise = np.fft.irfft(spectrum, length)
+    return (noise / np.std(noise)).astype(np.float32)
+
+
+def _unit_rms(signal: NDArray[np.floating]) -> Signal:
+    """Scales a signal to an RMS of 1; silence is unchanged."""
+    level = float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
+    return (signal / max(level, 1e-9)).astype(np.float32)

@@ -1,9 +1,9 @@
-"""Simulates answers with ratings for training and testing a judge: ``python -m judge.simulate --pool P --out O``.
+"""Simulates estimates with ratings for training and testing a judge: ``python -m judge.simulate --pool P --out O``.
 
 Each set becomes a folder of tar shards in the layout of WebDataset. A mixture has the key ``<key>`` and the files
-``<key>.mixture.flac``, ``<key>.<k>.target.flac`` for each answer k (16 kHz, mono, 16 bits, 24 where it is soft) and
-``<key>.json`` with what is asked and the simulated ratings. Some answers are turned up or down after they were rated.
-Mixture i of a set depends on seed, set, i and the families that may answer alone.
+``<key>.mixture.flac``, ``<key>.<k>.target.flac`` for each estimate k (16 kHz, mono, 16 bits, or 24 if it is soft) and
+``<key>.json`` with prompts and simulated ratings. The level of some estimates is changed after rating. Mixture i of a
+set depends only on seed, set, i and the families that may be drawn.
 """
 
 from __future__ import annotations
@@ -29,10 +29,18 @@ import torch
 from numpy.typing import NDArray
 
 from judge.degrade import RATE
-from judge.families import ANSWERS, DENOISERS, FAULTS, TRAINING, answer, check_families, draw_families
+from judge.families import (
+    DENOISERS,
+    ESTIMATES_PER_MIXTURE,
+    FAULTS,
+    TRAINING,
+    check_families,
+    draw_families,
+    make_estimate,
+)
 from judge.labels import Truth, audible
 from judge.mask_network import network_digest
-from judge.queries import Casting, Drawn, Roles, draw_query, overlap, sounding
+from judge.queries import DrawnQuery, SourceChoice, StemIndex, active_spans, draw_query, span_overlap
 from judge.stems import DOMAINS, Stem, load_pool, mini_pool
 from judge.summary import summarise
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
@@ -51,33 +59,33 @@ Random = np.random.Generator
 PER_SHARD = 100
 """Mixtures in a shard."""
 
-_ABSENT = 0.35  # of these prompts where another source could be asked for
+_ABSENT = 0.35  # share of second prompts that name an absent sound, if there is also another source
 _PEAK = 0.999
 _SOFT = 2.0**-5  # peak below which a signal is stored in 24 bits
-_GAINED = 0.3  # of the answers that are turned up or down
+_GAINED = 0.3  # share of estimates whose level is changed
 _GAINS = (-45.0, 20.0)  # dB
-_FAINTEST = 10 ** (-48 / 20)  # peak of an answer over that of the mixture, to which it is turned down at most
-_WITH_SPANS = 0.25  # of the prompts that say when the sound is there
-_SPANS_ALONE = 0.4  # of these that say nothing else, where that tells the sources apart
-_APART = 0.5  # overlap of the spans of two sources that are told apart by them
+_FAINTEST = 10 ** (-48 / 20)  # minimum peak of an attenuated estimate, relative to that of the mixture
+_WITH_SPANS = 0.25  # share of prompts with spans
+_SPANS_ALONE = 0.4  # share of these without a text, if spans distinguish the sources
+_APART = 0.5  # maximum overlap of the spans of two sources that they distinguish
 
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """One set of mixtures; domains take turns.
+    """Settings of one set of mixtures; domains alternate.
 
     Attributes:
-        mixtures: how many.
-        targets, others: splits of the stems.
-        held_out: the side of the families, where the set names none.
-        domains: of the targets.
-        families: shares of those that may be drawn; None: those of `FAMILIES`.
-        always: families that answer every mixture.
-        answers: how many there may be to a mixture.
-        noise: how often speech is in a noise scene (`draw_query`); other targets are a quarter as often.
-        alone: how often a target has no competing source otherwise; None: as `judge.queries.SOURCES`.
-        other_prompts: of the answers that are asked for with one more prompt, for something else.
-        lone_prompts: the same of the answers to mixtures in which no other source could be asked for.
+        mixtures: number of mixtures.
+        targets, others: splits of the stems of targets and of other sources.
+        held_out: whether held-out families are drawn, if ``families`` is None.
+        domains: domains of the targets, in turn.
+        families: shares of the families that may be drawn; None: those of `FAMILIES`.
+        always: families that are applied to every mixture.
+        answers: possible numbers of estimates for a mixture.
+        noise: share of speech targets in noise scenes (`draw_query`); a quarter of it for other targets.
+        alone: share of the other targets without a competing source; None: as `judge.queries.SOURCES`.
+        other_prompts: share of estimates that are also rated for a second prompt, which names something else.
+        lone_prompts: the same share for mixtures without another source that a prompt could name.
     """
 
     mixtures: int
@@ -87,7 +95,7 @@ class Set:
     domains: tuple[str, ...] = DOMAINS
     families: Mapping[str, float] | None = None
     always: tuple[str, ...] = ()
-    answers: tuple[int, ...] = ANSWERS
+    answers: tuple[int, ...] = ESTIMATES_PER_MIXTURE
     noise: float = 0.0
     alone: float | None = None
     other_prompts: float = 0.5
@@ -122,30 +130,30 @@ def _stems(pool: str) -> tuple[Stem, ...]:
 
 
 @lru_cache(maxsize=8)
-def _casting(pool: str, name: str) -> Casting:
+def _casting(pool: str, name: str) -> SourceChoice:
     plan = SETS[name]
     targets, others = (
-        Roles(stem for stem in _stems(pool) if stem.split == split) for split in (plan.targets, plan.others)
+        StemIndex(stem for stem in _stems(pool) if stem.split == split) for split in (plan.targets, plan.others)
     )
     if missing := set(plan.domains) - set(targets.domains):
         raise Precondition(
             f"expected stems of split {plan.targets} for {', '.join(sorted(missing))}, found none in {pool}"
         )
-    return Casting(targets, others, augment=name.startswith("train"), noise=plan.noise, alone=plan.alone)
+    return SourceChoice(targets, others, augment=name.startswith("train"), noise=plan.noise, alone=plan.alone)
 
 
 def simulate_mixture(
     pool: str, name: str, seed: int, index: int, without: Collection[str] = (), network: Path | None = None
 ) -> list[tuple[str, bytes]]:
-    """Files of one mixture, as (name, content), the description last; see the module.
+    """Returns the files of one mixture, as (name, content), with the description last; see the module.
 
     Args:
         pool: folder of the stems, or "mini".
         name: one of `SETS`.
-        seed: of the whole set.
-        index: of the mixture in it.
-        without: families that are left out.
-        network: folder of a mask network that answers too.
+        seed: seed of the whole set.
+        index: index of the mixture in the set.
+        without: families to leave out.
+        network: folder of a mask network, for one more family.
     """
     torch.set_num_threads(1)
     plan, random = SETS[name], np.random.default_rng([seed, zlib.crc32(name.encode()), index])
@@ -159,25 +167,25 @@ def simulate_mixture(
         without=without,
         wanted=plan.families,
         always=plan.always,
-        answers=plan.answers,
+        counts=plan.answers,
     )
-    answers = [answer(family, drawn.scene, random) for family in families]
+    estimates = [make_estimate(family, drawn.scene, random) for family in families]
     record = {
         "key": key,
         "domain": drawn.stems[0].domain,
         "group": [stem.group for stem in (*drawn.stems, *drawn.voices)],
         "classes": [stem.label for stem in (*drawn.stems, *drawn.voices)],
         "seconds": len(drawn.scene.target) / RATE,
-        "rows": _rows(plan, key, drawn, families, answers, random),
+        "rows": _rows(plan, key, drawn, families, estimates, random),
     }
     files = [(f"{key}.mixture.flac", _flac(drawn.scene.mixture))]
-    gained = [_turned(signal, drawn.scene.mixture, random) for signal in answers]
+    gained = [_change_level(signal, drawn.scene.mixture, random) for signal in estimates]
     files += [(f"{key}.{k}.target.flac", _flac(signal)) for k, signal in enumerate(gained)]
     return [*files, (f"{key}.json", dump_json(record).encode())]
 
 
-def _turned(signal: Signal, mixture: Signal, random: Random) -> Signal:
-    """Some answers at another level, which no rating depends on; none so faint that it would count as silence."""
+def _change_level(signal: Signal, mixture: Signal, random: Random) -> Signal:
+    """Changes the level of some estimates, on which ratings do not depend; none becomes as soft as silence."""
     if random.random() >= _GAINED:
         return signal
     peak, gain = float(np.abs(signal).max(initial=0)), uniform_db(random, *_GAINS)
@@ -185,88 +193,90 @@ def _turned(signal: Signal, mixture: Signal, random: Random) -> Signal:
     return signal * np.float32(max(gain, min(least, 1.0)))
 
 
-class _Asked(NamedTuple):
-    """One prompt: text, spans, the label of the sound that it names, what it is to the answer, and what is right."""
+class _RatedPrompt(NamedTuple):
+    """A prompt with the label of the sound that it names, its kind, and the ground truth for it."""
 
     text: str
     spans: str
     label: str
     kind: str  # "intended", "wrong" or "absent"
-    truth: Truth | None  # None: the sound is not there
+    truth: Truth | None  # None: the sound is absent
 
 
 def _rows(
-    plan: Set, key: str, drawn: Drawn, families: list[str], answers: list[Signal], random: Random
+    plan: Set, key: str, drawn: DrawnQuery, families: list[str], estimates: list[Signal], random: Random
 ) -> list[dict[str, Any]]:
-    """Ratings of every answer for what was asked, and of some for one text that asks for something else."""
+    """Returns ratings of every estimate for the intended prompt, and of some for a second prompt."""
     rows = []
     prompts = _prompts(drawn, random)
     share = plan.other_prompts if drawn.wrong else plan.lone_prompts
-    for k, (family, signal) in enumerate(zip(families, answers, strict=True)):
-        others = _another(drawn, prompts, signal, random) if random.random() < share else ()
-        for asked in (prompts(0), *others):
-            right = asked.truth.rate(signal) if asked.truth else WORST
+    for k, (family, signal) in enumerate(zip(families, estimates, strict=True)):
+        others = _second_prompt(drawn, prompts, signal, random) if random.random() < share else ()
+        for prompt in (prompts(0), *others):
+            ratings = prompt.truth.rate(signal) if prompt.truth else WORST
             rows.append(
                 {
                     "target": k,
-                    "text": asked.text,
-                    "label": asked.label,
-                    "kind": asked.kind,
-                    "query": f"{key}/{asked.text or asked.spans}",
+                    "text": prompt.text,
+                    "label": prompt.label,
+                    "kind": prompt.kind,
+                    "query": f"{key}/{prompt.text or prompt.spans}",
                     "system": family,
-                    **({"spans": asked.spans} if asked.spans else {}),
-                    "scores": right._asdict(),
+                    **({"spans": prompt.spans} if prompt.spans else {}),
+                    "scores": ratings._asdict(),
                     "raters": 1,
                 }
             )
     return rows
 
 
-def _prompts(drawn: Drawn, random: Random) -> Callable[[int], _Asked]:
-    """Asks for source n of the mixture, in the same way for all answers; 0 is the target."""
+def _prompts(drawn: DrawnQuery, random: Random) -> Callable[[int], _RatedPrompt]:
+    """Returns a function from the number of a source to its prompt, the same for all estimates; 0 is the target."""
     scene = drawn.scene
-    said = _said(drawn, random)
+    stated = _draw_prompts(drawn, random)
 
     @cache
-    def prompt(source: int) -> _Asked:
-        label, (text, spans) = drawn.stems[source].label, said[source]
+    def prompt(source: int) -> _RatedPrompt:
+        label, (text, spans) = drawn.stems[source].label, stated[source]
         if source == 0:
-            return _Asked(text, spans, label, "intended", Truth(scene.target, scene.interference))
-        wanted = scene.others[source - 1]
-        return _Asked(text, spans, label, "wrong", Truth(wanted, scene.mixture - wanted))
+            return _RatedPrompt(text, spans, label, "intended", Truth(scene.target, scene.interference))
+        other = scene.others[source - 1]
+        return _RatedPrompt(text, spans, label, "wrong", Truth(other, scene.mixture - other))
 
     return prompt
 
 
-def _said(drawn: Drawn, random: Random) -> list[tuple[str, str]]:
-    """Text and spans that ask for each source: mostly text alone, sometimes both, and where that is clear, spans."""
+def _draw_prompts(drawn: DrawnQuery, random: Random) -> list[tuple[str, str]]:
+    """Draws text and spans for each source: mostly text alone, sometimes both, or spans alone if they are clear."""
     scene = drawn.scene
-    times = [sounding(source) for source in (scene.target, *scene.others)]
-    said = []
+    times = [active_spans(source) for source in (scene.target, *scene.others)]
+    prompts = []
     for source, text in enumerate((scene.text, *drawn.wrong)):
         spans = ""
         if random.random() < _WITH_SPANS and times[source]:
             spans = format_spans(("+", start, end) for start, end in times[source])
-            clear = all(overlap(times[source], time) < _APART for at, time in enumerate(times) if at != source)
+            clear = all(span_overlap(times[source], time) < _APART for at, time in enumerate(times) if at != source)
             text = "" if clear and random.random() < _SPANS_ALONE else text
-        said.append((text, spans))
-    return said
+        prompts.append((text, spans))
+    return prompts
 
 
-def _another(drawn: Drawn, prompts: Callable[[int], _Asked], signal: Signal, random: Random) -> Iterator[_Asked]:
-    """A text for another source or for a sound that is not there.
+def _second_prompt(
+    drawn: DrawnQuery, prompts: Callable[[int], _RatedPrompt], signal: Signal, random: Random
+) -> Iterator[_RatedPrompt]:
+    """Yields a prompt for another source or for an absent sound, if there is one.
 
-    A silent answer to the latter would be right; it is left out.
+    The latter is left out for a silent estimate, which would be right.
     """
     if drawn.wrong and random.random() >= _ABSENT:
         yield prompts(int(random.integers(len(drawn.wrong))) + 1)
     elif drawn.absent and audible(signal, drawn.scene.mixture):
         text, label = drawn.absent
-        yield _Asked(text, "", label, "absent", None)
+        yield _RatedPrompt(text, "", label, "absent", None)
 
 
 def _flac(signal: Signal) -> bytes:
-    """At `RATE`; an answer that would overload is turned down as a whole, a soft one is stored in more bits."""
+    """Encodes at `RATE`; an estimate that would clip is attenuated as a whole, a soft one is stored in more bits."""
     peak = float(np.abs(signal).max(initial=0))
     bits = "PCM_24" if peak < _SOFT else "PCM_16"
     with io.BytesIO() as file:
@@ -286,24 +296,24 @@ def simulate(
     without: Collection[str] = (),
     network: Path | None = None,
 ) -> Path:
-    """Makes what is missing of one set and returns its folder; shards that exist are kept.
+    """Makes the missing shards of one set and returns its folder; existing shards are kept.
 
     Args:
         pool: folder of the stems, or "mini".
         out: parent of the set's folder.
         name: one of `SETS`.
-        mixtures: how many; default: the set's own number.
-        seed: decides everything.
-        workers: processes.
-        progress: show a bar; None: on a terminal.
-        without: families that are left out, as for want of a package.
+        mixtures: number of mixtures; None: that of the set.
+        seed: determines all random numbers.
+        workers: number of processes.
+        progress: whether to show a progress bar; None: only on a terminal.
+        without: families to leave out, for example for lack of a package.
         network: folder of a mask network (`judge.mask_network`), for one more family.
     """
     if name not in SETS:
         raise UsageError(f"expected sets among {', '.join(SETS)}, found {name!r}")
     folder, total = out / name, mixtures or SETS[name].mixtures
-    made = partial(simulate_mixture, pool, name, seed, without=frozenset(without), network=network)
-    _casting(pool, name)  # complains before any work, as does the next line
+    make = partial(simulate_mixture, pool, name, seed, without=frozenset(without), network=network)
+    _casting(pool, name)  # raises before any work, as does the next line
     check_families(held_out=SETS[name].held_out, without=without, wanted=SETS[name].families)
     plan: dict[str, Any] = {"set": name, "seed": seed, "stems": _digest(pool), "without": sorted(without)}
     plan["network"] = network_digest(network) if network else None
@@ -317,7 +327,7 @@ def simulate(
                 for _ in indices:
                     count(None)
                 continue
-            write_tar(path, chain.from_iterable(_counted(each(made, indices), count)))
+            write_tar(path, chain.from_iterable(_count_each(each(make, indices), count)))
     write_json(folder / "summary.json", {"set": name, "seed": seed, "mixtures": total, **summarise(folder)})
     return folder
 
@@ -327,14 +337,14 @@ def _digest(pool: str) -> str:
 
 
 def _complete(path: Path, mixtures: int) -> bool:
-    """Whether a shard exists and has as many mixtures as it should; the last one of a smaller run has fewer."""
+    """Returns whether a shard exists with all its mixtures; the last one of a smaller run has fewer."""
     if not path.exists():
         return False
     with tarfile.open(path) as tar:
         return sum(name.endswith(".json") for name in tar.getnames()) == mixtures
 
 
-def _counted(mixtures: Iterable[Any], count: Callable[[None], None]) -> Iterator[Any]:
+def _count_each(mixtures: Iterable[Any], count: Callable[[None], None]) -> Iterator[Any]:
     for mixture in mixtures:
         yield mixture
         count(None)
@@ -342,7 +352,7 @@ def _counted(mixtures: Iterable[Any], count: Callable[[None], None]) -> Iterator
 
 @contextmanager
 def _mapper(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """``map`` in this process, or in some others; the order of the results is that of the arguments."""
+    """Yields ``map`` for this process or several ones; results are in the order of the arguments."""
     if workers <= 1:
         yield map
         return

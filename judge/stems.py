@@ -1,4 +1,4 @@
-"""The stems that mixtures are simulated from: a pool that `judge.sources` built, or those of the mini split."""
+"""Loads the stems from which mixtures are simulated: a pool built by `judge.sources`, or those of the mini split."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.tasks.recipes import load_prompt_variants
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
-__all__ = ["DOMAINS", "Stem", "load_pool", "mini_pool", "samples", "tell_apart"]
+__all__ = ["DOMAINS", "Stem", "is_distinguishable", "load_pool", "load_samples", "mini_pool"]
 
 DOMAINS = ("speech", "music", "effects")
 
-_VALID = 10  # one group in so many is kept from training, for early stopping
+_VALID = 10  # one in this number of training groups is used for validation
 _BROAD = re.compile(r"\b(music|songs?|tracks?|band|orchestra|beats?|loops?|instrumental)\b", re.IGNORECASE)
 _COMMON = frozenset({"a", "an", "the", "of", "in", "on", "and", "or", "with", "sound", "playing", "music", "noise"})
-_KIN = tuple(
+_CONFUSABLE = tuple(
     frozenset(family.split(", "))
     for family in (
         "rain, stream, waterfall, ocean waves, splash, bubbles, toilet",
@@ -55,12 +55,12 @@ _KIN = tuple(
         "drumming war drums, taiko, timpani, drum kit",
     )
 )
-"""Labels whose sounds a listener could take for each other's, so that they are never in one mixture."""
+"""Sets of labels whose sounds listeners may confuse, so that they are never in the same mixture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """One recording."""
+    """A recording of one source."""
 
     id: str
     path: Path
@@ -72,7 +72,7 @@ class Stem:
 
 
 def load_pool(folder: Path) -> tuple[Stem, ...]:
-    """Stems of ``folder/stems.parquet``; a tenth of the groups of its split "train" become "valid"."""
+    """Loads the stems of ``folder/stems.parquet``; a tenth of the groups of its split "train" become "valid"."""
     table = folder / "stems.parquet"
     if not table.is_file():
         raise Precondition(
@@ -94,7 +94,7 @@ def load_pool(folder: Path) -> tuple[Stem, ...]:
 
 
 def mini_pool() -> tuple[Stem, ...]:
-    """The embedded stems, each in every split: for trying the recipes out, never for a judge that mini shall test."""
+    """Returns the embedded stems, each in every split: for trials, not for a judge that is to be tested on mini."""
     domains = {"speech": "speech", "music": "music", "inst": "music", "sfx": "effects"}
     variants = load_prompt_variants()
     return tuple(
@@ -118,8 +118,8 @@ def _split(split: str, group: str) -> str:
 
 
 @lru_cache(maxsize=1500)
-def samples(path: Path) -> NDArray[np.float32]:
-    """Mono samples ``[time]`` at `RATE`; read-only."""
+def load_samples(path: Path) -> NDArray[np.float32]:
+    """Loads mono samples ``[time]`` at `RATE`; read-only."""
     signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
     mono = signal.mean(axis=1)
     if rate != RATE:
@@ -130,25 +130,25 @@ def samples(path: Path) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=10_000)
-def _content(label: str) -> frozenset[str]:
+def _content_words(label: str) -> frozenset[str]:
     words = re.findall(r"[a-z]+", label.lower())
     return frozenset(word if word.endswith("ss") else word.removesuffix("s") for word in words) - _COMMON
 
 
-def tell_apart(one: Stem, others: Sequence[Stem]) -> bool:
-    """Whether a prompt for ``one`` cannot mean any of ``others``: another label, no prompt and no word in common.
+def is_distinguishable(one: Stem, others: Sequence[Stem]) -> bool:
+    """Returns whether a prompt for ``one`` cannot mean any of ``others``: labels differ, no prompt or word is shared.
 
-    Voices always share words; there another label, such as "woman speaking" beside "man speaking", is enough. Whole
-    pieces of music may hold any instrument.
+    Voices always share words, so that different labels suffice for them, such as "woman speaking" and "man speaking".
+    Whole pieces of music may contain any instrument.
     """
     for other in others:
         if one.domain == other.domain == "music" and (_BROAD.search(one.label) or _BROAD.search(other.label)):
             return False
         if one.label == other.label or set(one.prompts) & set(other.prompts):
             return False
-        if any(one.label in family and other.label in family for family in _KIN):
+        if any(one.label in family and other.label in family for family in _CONFUSABLE):
             return False
         voices = one.domain == other.domain == "speech"
-        if not voices and _content(one.label) & _content(other.label):
+        if not voices and _content_words(one.label) & _content_words(other.label):
             return False
     return True

@@ -1,4 +1,4 @@
-"""What a set of simulated answers holds: counts, and how the ratings are spread on each axis and in each family."""
+"""Summarises a set of simulated estimates: counts, and distributions of ratings per axis and per family."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _EDGES = np.arange(1, 5.01, 0.5)
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
-    """All rows of a set, one an answer and text, with the mixture's key, domain and seconds."""
-    return pd.DataFrame([row for record in _records(folder) for row in _flat(record)])
+    """Returns all rows of a set, one per estimate and prompt, with the mixture's key, domain and seconds."""
+    return pd.DataFrame([row for record in _records(folder) for row in _flatten(record)])
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
@@ -32,7 +32,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
                     yield json.load(file)
 
 
-def _flat(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _flatten(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for row in record["rows"]:
         yield {
             **{name: record[name] for name in ("key", "domain", "seconds")},
@@ -43,7 +43,7 @@ def _flat(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def summarise(folder: Path) -> dict[str, Any]:
-    """Counts, hours, and histograms, means and percentiles of the ratings, for ``summary.json``."""
+    """Returns counts, hours, and histograms, means and percentiles of the ratings, for ``summary.json``."""
     rows = read_rows(folder)
     mixtures, intended = rows.drop_duplicates("key"), rows[rows.kind == "intended"]
     return {
@@ -55,16 +55,16 @@ def summarise(folder: Path) -> dict[str, Any]:
         "hours_of_answers": round(float(intended.seconds.sum()) / 3600, 2),
         "groups": len({group for groups in mixtures.groups for group in groups}),
         "histogram_edges": _EDGES.tolist(),
-        "axes": {axis: _spread(intended[axis]) for axis in AXES},
-        "overall_of_kinds": {kind: _spread(part.overall) for kind, part in rows.groupby("kind")},
+        "axes": {axis: _distribution(intended[axis]) for axis in AXES},
+        "overall_of_kinds": {kind: _distribution(part.overall) for kind, part in rows.groupby("kind")},
         "families": {
-            name: {"answers": len(part), **{axis: _spread(part[axis]) for axis in AXES}}
+            name: {"answers": len(part), **{axis: _distribution(part[axis]) for axis in AXES}}
             for name, part in intended.groupby("system")
         },
     }
 
 
-def _spread(values: pd.Series) -> dict[str, Any]:
+def _distribution(values: pd.Series) -> dict[str, Any]:
     found = np.percentile(values, _PERCENTILES)
     return {
         "mean": round(float(values.mean()), 3),

@@ -1,4 +1,4 @@
-"""Whether the judge forgives what nobody hears or minds, and what it says of growing damage and of long clips.
+"""Tests whether the judge tolerates inaudible or harmless changes, and how it rates growing damage and long clips.
 
 Run as a file, ``python judge/tolerance.py``, it draws the sweeps of gain and delay into docs/images/judge_sweeps.svg.
 """
@@ -18,28 +18,37 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from scipy.signal import butter, lfilter, sosfilt  # noqa: E402
 
-from judge.bars import HIGHEST, LOWEST, Bar, average  # noqa: E402
+from judge.criteria import HIGHEST, LOWEST, Criterion, mean_criterion  # noqa: E402
 from judge.degrade import RATE  # noqa: E402
 from judge.gaming import gain_rows  # noqa: E402
-from judge.on_mini import Case, Signal, mini_cases, said  # noqa: E402
+from judge.mini_split import Case, Signal, mini_cases, rate_estimates  # noqa: E402
 from sam_audio_bench.files import atomic_write  # noqa: E402
 from sam_audio_bench.judge import load  # noqa: E402
 from sam_audio_bench.judge.listeners import Judge  # noqa: E402
 from sam_audio_bench.judge.scores import AXES  # noqa: E402
 from sam_audio_bench.plots import COLOURS, Plot, panels, styled  # noqa: E402
 
-__all__ = ["DELAYS", "DROPPED", "change_bars", "change_rows", "changed", "draw_sweeps", "length_bars", "length_rows"]
+__all__ = [
+    "DELAYS",
+    "DROPPED",
+    "change_criteria",
+    "change_rows",
+    "changed",
+    "draw_sweeps",
+    "length_criteria",
+    "length_rows",
+]
 
 DELAYS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-"""ms; those beyond 20 are drawn and not demanded."""
+"""Delays in ms; those beyond 20 are drawn, but have no limit."""
 
 DROPPED = (0, 20, 40, 60, 80)
-"""% of an answer's pieces of 50 ms that are silent; a larger share holds the smaller ones."""
+"""Percentages of 50 ms blocks that are silenced; larger sets include the smaller ones."""
 
 FIGURE = ROOT / "docs" / "images" / "judge_sweeps.svg"
-_LATEST = 20.0  # ms
+_MAX_DELAY = 20.0  # ms that must be tolerated
 _SHORT, _LONG = 10, 120  # seconds
-_FORGIVEN = {  # what may move overall by how much
+_MAX_CHANGES = {  # of overall, in rating points
     "all-pass": 0.3,
     "polarity": 0.3,
     "DC of 1x RMS": 0.4,
@@ -47,11 +56,11 @@ _FORGIVEN = {  # what may move overall by how much
     "high-pass 100 Hz": 0.4,
     "low-pass 7 kHz": 0.4,
 }
-_FALLS = 0.01  # rating points by which overall must fall from one share of drop-outs to the next: equal is no fall
+_MIN_FALL = 0.01  # rating points by which overall must fall from one percentage of drop-outs to the next
 
 
 def changed(signal: Signal) -> dict[str, Signal]:
-    """Every change of an answer by name; "delay 0 ms" and "drop-outs 0 %" are the answer itself."""
+    """Applies every change to an estimate; returns by name, "delay 0 ms" and "drop-outs 0 %" being unchanged."""
     level = float(np.sqrt(np.mean(np.square(signal, dtype=np.float64))))
     found = {f"delay {delay:g} ms": _delayed(signal, delay) for delay in DELAYS}
     found |= {
@@ -71,7 +80,7 @@ def _delayed(signal: Signal, milliseconds: float) -> Signal:
 
 
 def _all_passed(signal: Signal) -> Signal:
-    """Two sections of first order, which turn phases at 1 and 4 kHz and leave magnitudes."""
+    """Applies two first-order all-pass sections, at 1 and 4 kHz."""
     for hertz in (1000, 4000):
         tangent = np.tan(np.pi * hertz / RATE)
         share = (tangent - 1) / (tangent + 1)
@@ -91,12 +100,12 @@ def _dropped(signal: Signal, percent: int) -> Signal:
 
 
 def change_rows(judge: Judge, case: Case) -> Iterator[dict[str, object]]:
-    """The clean target and the oracle's answer under every change: columns item, system, change, ``saj_AXIS``, moved.
+    """Rates the clean target and the oracle's estimate under every change.
 
-    ``moved`` is how far overall is from that of the answer itself.
+    Columns: item, system, change, ``saj_AXIS``, and moved, the absolute change of overall.
     """
-    for name, signal in (("ideal", case.target), ("oracle-irm", case.answers["oracle-irm"])):
-        found = said(judge, case.mixture, changed(signal), case.text)
+    for name, signal in (("ideal", case.target), ("oracle-irm", case.estimates["oracle-irm"])):
+        found = rate_estimates(judge, case.mixture, changed(signal), case.text)
         for change, values in found.items():
             yield {
                 "item": case.item,
@@ -107,55 +116,55 @@ def change_rows(judge: Judge, case: Case) -> Iterator[dict[str, object]]:
             }
 
 
-def change_bars(table: pd.DataFrame) -> list[Bar]:
-    """Mean and 90th percentile of what each change does to overall; ``table`` has the rows of `change_rows`."""
-    late = {f"delay {delay:g} ms" for delay in DELAYS if 0 < delay <= _LATEST}
+def change_criteria(table: pd.DataFrame) -> list[Criterion]:
+    """Returns mean and 90th percentile of each change's effect on overall; ``table`` has the rows of `change_rows`."""
+    late = {f"delay {delay:g} ms" for delay in DELAYS if 0 < delay <= _MAX_DELAY}
     means = table[table["change"].isin(late)].groupby("change")["moved"].mean()
     worst = str(means.idxmax())
-    found = list(_moved(table[table["change"] == worst], f"{worst}, the worst up to {_LATEST:g} ms", 0.3))
-    for change, most in _FORGIVEN.items():
+    found = list(_moved(table[table["change"] == worst], f"{worst}, the worst up to {_MAX_DELAY:g} ms", 0.3))
+    for change, most in _MAX_CHANGES.items():
         found += _moved(table[table["change"] == change], change, most)
     return [*found, *_drop_outs(table)]
 
 
-def _moved(rows: pd.DataFrame, change: str, most: float) -> Iterator[Bar]:
+def _moved(rows: pd.DataFrame, change: str, most: float) -> Iterator[Criterion]:
     what = f"mean absolute change of overall, {change}"
-    yield average("mini", what, rows["moved"], rows["item"], most=most)
+    yield mean_criterion("mini", what, rows["moved"], rows["item"], most=most)
     tail = float(rows["moved"].quantile(0.9))
-    yield Bar(part="mini", what=f"90th percentile, {change}", value=tail, n=len(rows))
+    yield Criterion(part="mini", what=f"90th percentile, {change}", value=tail, n=len(rows))
 
 
-def _drop_outs(table: pd.DataFrame) -> Iterator[Bar]:
-    """The least fall of mean overall from one share of drop-outs to the next."""
+def _drop_outs(table: pd.DataFrame) -> Iterator[Criterion]:
+    """Yields the smallest fall of mean overall from one percentage of drop-outs to the next."""
     rows = table.assign(key=table["item"] + "/" + table["system"])
     wide = rows.pivot(index="key", columns="change", values="saj_overall")
     names = [f"drop-outs {share} %" for share in DROPPED]
     falls = -wide[names].mean().diff().dropna()
     what = f"least fall of mean overall by more drop-outs (to {str(falls.idxmin()).removeprefix('drop-outs ')})"
-    yield Bar(part="mini", what=what, value=float(falls.min()), n=len(wide), wanted=_FALLS)
+    yield Criterion(part="mini", what=what, value=float(falls.min()), n=len(wide), wanted=_MIN_FALL)
 
 
 def length_rows(judge: Judge, case: Case) -> Iterator[dict[str, object]]:
-    """The same sound for 10 s and for 120 s, by repetition: columns item, system, short, long (overall)."""
-    for name, signal in (("ideal", case.target), ("oracle-irm", case.answers["oracle-irm"])):
+    """Rates the same sound at 10 s and, by repetition, at 120 s: columns item, system, short, long (overall)."""
+    for name, signal in (("ideal", case.target), ("oracle-irm", case.estimates["oracle-irm"])):
         found = []
         for seconds in (_SHORT, _LONG):
-            mixture, answer = (
+            mixture, estimate = (
                 np.resize(np.resize(one, _SHORT * RATE), seconds * RATE) for one in (case.mixture, signal)
             )
-            found.append(float(said(judge, mixture, {"": answer}, case.text)[""][0]))
+            found.append(float(rate_estimates(judge, mixture, {"": estimate}, case.text)[""][0]))
         yield {"item": case.item, "system": name, "short": found[0], "long": found[1]}
 
 
-def length_bars(table: pd.DataFrame) -> list[Bar]:
-    """How far overall of 120 s is from that of 10 s; ``table`` has the rows of `length_rows`."""
+def length_criteria(table: pd.DataFrame) -> list[Criterion]:
+    """Returns the difference of overall between 120 s and 10 s; ``table`` has the rows of `length_rows`."""
     what = f"mean absolute change of overall, {_LONG} s for {_SHORT} s"
-    return [average("mini", what, (table["long"] - table["short"]).abs(), table["item"], most=0.3)]
+    return [mean_criterion("mini", what, (table["long"] - table["short"]).abs(), table["item"], most=0.3)]
 
 
 @styled
 def draw_sweeps(gains: pd.DataFrame, changes: pd.DataFrame) -> Plot:
-    """Mean overall over gain and over delay, with the middle half of the answers.
+    """Draws mean overall against gain and delay, with the interquartile range of the estimates.
 
     Args:
         gains: rows of `judge.gaming.gain_rows`.
@@ -189,7 +198,7 @@ def draw_sweeps(gains: pd.DataFrame, changes: pd.DataFrame) -> Plot:
 
 
 def save_figure(plot: Plot, path: Path = FIGURE) -> None:
-    """Writes the SVG alone."""
+    """Writes only the SVG file."""
     with atomic_write(path) as temporary:
         temporary.write_text(plot.svg(), encoding="utf-8")
 

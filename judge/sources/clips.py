@@ -1,4 +1,4 @@
-"""From any audio file to the pool's clips: 16 kHz, mono, trimmed, level set, cut."""
+"""Converts audio files to clips of the pool: 16 kHz, mono, trimmed, levelled, cut."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decode(source: Path | bytes) -> Wave:
     """Decodes a file (or its bytes) to mono at 16 kHz; channels are averaged.
 
     Raises:
-        MediaError: no decoder can read it.
+        MediaError: it cannot be decoded.
     """
     try:
         samples, rate = soundfile.read(io.BytesIO(source) if isinstance(source, bytes) else source, dtype="float32")
@@ -40,7 +40,7 @@ def decode(source: Path | bytes) -> Wave:
 
 
 def resample(mono: Wave, rate: float) -> Wave:
-    """Brings mono audio of any rate to 16 kHz."""
+    """Resamples mono audio of any rate to 16 kHz."""
     return np.asarray(soxr.resample(mono, rate, RATE), dtype=np.float32)
 
 
@@ -59,13 +59,13 @@ def _decode_with_av(source: Path | bytes) -> tuple[Wave, int]:
 
 
 def loudness(wave: Wave) -> NDArray[np.float64]:
-    """RMS of every 20 ms frame."""
+    """Returns the RMS of every 20 ms frame."""
     frames = np.pad(wave, (0, -len(wave) % _FRAME)).astype(np.float64).reshape(-1, _FRAME)
     return np.asarray(np.sqrt((frames**2).mean(axis=1)))
 
 
 def trim(wave: Wave) -> Wave:
-    """Cuts silence off both ends: what is 45 dB under the loudest frame, or under -70 dB full scale."""
+    """Trims silence at both ends: frames 45 dB below the loudest one, or below -70 dBFS."""
     rms = loudness(wave)
     active = np.flatnonzero(rms > max(rms.max(initial=0) * 10 ** (-45 / 20), 10 ** (-70 / 20)))
     if not len(active):
@@ -74,7 +74,7 @@ def trim(wave: Wave) -> Wave:
 
 
 def level(wave: Wave) -> Wave:
-    """Sets the RMS of active frames to -23 dB full scale, with no peak above -1 dB, and 5 ms fades at the ends."""
+    """Sets the RMS of active frames to -23 dBFS, with no peak above -1 dBFS, and fades the ends over 5 ms."""
     rms = loudness(wave)
     active = rms[rms > rms.max(initial=0) * 10 ** (-30 / 20)]
     if not len(active):
@@ -85,9 +85,9 @@ def level(wave: Wave) -> Wave:
 
 
 def cut(wave: Wave, seconds: float, most: int) -> list[Wave]:
-    """Cuts a long recording into pieces of at most ``seconds``, spread evenly, no more than ``most``.
+    """Cuts a long recording into at most ``most`` evenly spaced pieces of at most ``seconds``.
 
-    A piece that is 25 dB quieter than the loudest is left out.
+    Pieces that are 25 dB softer than the loudest are left out.
     """
     count = max(1, min(most, round(len(wave) / (seconds * RATE))))
     length = min(len(wave), round(seconds * RATE))
@@ -98,9 +98,9 @@ def cut(wave: Wave, seconds: float, most: int) -> list[Wave]:
 
 
 def joined(parts: Sequence[Wave], rng: random.Random, gap: tuple[float, float], seconds: float) -> list[Wave]:
-    """Strings short sounds together, in a drawn order with drawn pauses, into clips of about ``seconds`` or more.
+    """Concatenates short sounds, in random order with random pauses, to clips of about ``seconds`` or more.
 
-    Every part is used once; where all together are too short, they are repeated.
+    Every part is used once; if all of them together are too short, they are repeated.
     """
     order = [part for part in parts if len(part)]
     if not order:
@@ -119,7 +119,7 @@ def joined(parts: Sequence[Wave], rng: random.Random, gap: tuple[float, float], 
         if length >= seconds * RATE:
             made.append(clip)
             clip, length = [], 0
-    if clip and not made:  # everything together is short: say it again
+    if clip and not made:  # all together are too short: repeat them
         repeats = -(-round(seconds * RATE) // max(length, 1))
         for _ in range(min(repeats, 8) - 1):
             for part in order:
@@ -129,16 +129,16 @@ def joined(parts: Sequence[Wave], rng: random.Random, gap: tuple[float, float], 
 
 
 def encode(wave: Wave) -> bytes:
-    """FLAC bytes, 16 bit."""
+    """Encodes as 16-bit FLAC."""
     buffer = io.BytesIO()
     soundfile.write(buffer, wave, RATE, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
 
 
 def pitch(wave: Wave) -> float:
-    """Median fundamental frequency of the voiced frames in Hz; NaN where fewer than eight frames are voiced.
+    """Returns the median fundamental frequency of voiced frames in Hz; NaN if fewer than eight frames are voiced.
 
-    Normalised autocorrelation of 48 ms windows; the shortest lag whose peak comes within 15 % of the highest counts.
+    Uses normalised autocorrelation of 48 ms windows, at the shortest lag with a peak within 15 % of the highest.
     """
     size, hop, low, high = 768, 320, RATE // 450, RATE // 65
     if len(wave) < size:

@@ -1,4 +1,4 @@
-"""Sound effects: file names become classes by a table, recordings become clips."""
+"""Sound effects: classifies recordings by their file names with a table, and makes clips of them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["CLASSES", "EffectClass", "Family", "effect_jobs", "family", "load_cl
 CLASSES = Path(__file__).parents[1] / "effects.toml"
 _AUDIO = re.compile(r"\.(ogg|oga|wav|flac|cat)$")
 _NOT_EFFECTS = re.compile(r"/music/|_desc[_.]|PROVENANCE")
-_SHORT = 1.5  # seconds; shorter recordings of a family are strung together
-_PIECE, _PIECES = 10.0, 6  # longer ones are cut
+_SHORT = 1.5  # seconds; shorter recordings of a family are concatenated
+_PIECE, _PIECES = 10.0, 6  # seconds and number of pieces that longer ones are cut to
 
 
 @dataclass(frozen=True)
 class EffectClass:
-    """A class of effects and the file names that mean it: (package, pattern, example)."""
+    """A class of effects, with rules for file names of the class: (package, pattern, example)."""
 
     label: str
     prompts: tuple[str, ...]
@@ -48,7 +48,7 @@ def load_classes(path: Path = CLASSES) -> tuple[EffectClass, ...]:
 
 
 def classify(package: str, origin: str) -> EffectClass | None:
-    """First class that has a rule of this package which finds the path; None where the file is not recognisable."""
+    """Returns the first class with a rule of this package that matches the path; None if there is none."""
     for kind in load_classes():
         if any(name == package and re.search(pattern, origin) for name, pattern, _ in kind.rules):
             return kind
@@ -56,7 +56,7 @@ def classify(package: str, origin: str) -> EffectClass | None:
 
 
 def family(origin: str) -> str:
-    """Name of the file without its running number: ``cattle_01`` and ``cattle_02`` are one recording session.
+    """Returns the file name without its number: ``cattle_01`` and ``cattle_02`` are of one recording session.
 
     >>> family("audio/animal/cattle_01.ogg"), family("sounds/default_dirt_footstep.2.ogg"), family("swordhit_10a.ogg")
     ('cattle', 'default_dirt_footstep', 'swordhit')
@@ -67,7 +67,7 @@ def family(origin: str) -> str:
 
 @dataclass(frozen=True)
 class Family:
-    """Recordings of one family; a recording is a file, or a number in a sound set."""
+    """Job for the recordings of one family; a recording is a file, or a number in a sound set."""
 
     label: str
     prompts: tuple[str, ...]
@@ -76,14 +76,14 @@ class Family:
     parts: tuple[tuple[Path, int, Provenance], ...]
 
     def stems(self) -> Iterator[Stem]:
-        """Cuts the long recordings and strings the short ones together."""
+        """Cuts long recordings and concatenates short ones."""
         rng = random.Random(self.group)
         short: list[Wave] = []
         for path, number, provenance in self.parts:
             try:
                 wave = trim(decode(read_cat(path)[number].data if path.suffix == ".cat" else path))
             except MediaError:
-                continue  # one damaged file of a game is not worth the rest
+                continue  # skip a single damaged file of a game
             if len(wave) < _SHORT * RATE:
                 short.append(wave)
                 continue
@@ -99,7 +99,7 @@ class Family:
 
 
 def effect_jobs(packages: Mapping[str, Unpacked]) -> list[Family]:
-    """One job a family; a file whose bytes were met before is left out (games copy sounds from unit to unit)."""
+    """Returns one job per family; duplicate files are left out (games copy sounds from unit to unit)."""
     met: set[str] = set()
     found: dict[tuple[str, str], list[tuple[Path, int, Provenance]]] = defaultdict(list)
     kinds: dict[tuple[str, str], EffectClass] = {}
@@ -121,7 +121,7 @@ def effect_jobs(packages: Mapping[str, Unpacked]) -> list[Family]:
 
 
 def _recordings(unpacked: Unpacked) -> Iterator[tuple[Path, int, str, bytes]]:
-    """(file, number in a sound set or -1, path or title, bytes) of what may be an effect."""
+    """Yields (file, number in a sound set or -1, path or title, bytes) of possible effects."""
     for path in unpacked.files(_AUDIO.pattern):
         if path.suffix == ".cat":
             for sound in read_cat(path):

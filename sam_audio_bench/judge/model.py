@@ -1,6 +1,6 @@
 """SAJ, the SAM Audio Judge: predicts ratings from mixture, estimate and prompt, without a reference.
 
-Codec latents of mixture and estimate go through one shared PE-AV transformer; both are fused, frame by frame, with the
+A shared PE-AV transformer encodes the codec latents of mixture and estimate; both are fused, frame by frame, with the
 text embedding of ModernBERT; a small transformer and a linear head rate every frame, and the rating of an estimate is
 the mean over its frames ("SAM Audio Judge", arXiv 2601.19702; names and dimensions are those of the released
 checkpoint).
@@ -54,19 +54,19 @@ class SAJ(JudgeNetwork):
         revision: str | None = None,
         tokenizer: Any = "",
     ) -> Self:
-        """A judge with its weights, in evaluation mode; the weight file is mapped, see `checkpoint`.
+        """Loads a judge with its weights, in evaluation mode; the weight file is memory-mapped.
 
         Args:
             place: as in `find_judge`, or its result.
             parity: see the class.
-            dtype: of the networks behind the codec, which stays in float32.
-            device: where they run: "auto" (CUDA where there is one), "cpu", "cuda" ….
+            dtype: of the networks after the codec, which stays in float32.
+            device: "auto" (CUDA if available), "cpu", "cuda" ….
             revision: see `find_judge`.
             tokenizer: see `JudgeProcessor`.
 
         Raises:
-            Precondition: the checkpoint is missing, damaged, of another layout or another model's.
-            UsageError: another parity, or no name of a device.
+            Precondition: the checkpoint is missing or damaged, or has the layout of another model.
+            UsageError: unknown parity or device.
         """
         device = require_device(device)
         checkpoint = place if isinstance(place, Checkpoint) else find_judge(place, revision)
@@ -120,48 +120,48 @@ class SAJ(JudgeNetwork):
         spans: Sequence[Span] = (),
         video: Tensor | None = None,
     ) -> JudgeScores:
-        """Scores of K estimates of one query; the mixture is encoded once.
+        """Scores K estimates for one query; the mixture is encoded once.
 
-        The scores of an estimate do not depend on the other estimates, bit for bit.
+        The scores of an estimate do not depend on the other estimates, down to the last bit.
 
         Args:
             mixture: any rate and channels; converted to mono at the judge's rate.
             targets: estimates of the mixture's length.
-            text: the prompt; empty where it has none.
-            spans: of the prompt.
+            text: text of the prompt; empty if it has none.
+            spans: spans of the prompt.
             video: features ``[F, V]`` of the masked video, one row per frame.
 
         Raises:
-            UsageError: no estimate, no sample, a sample that is not finite, or an estimate of another length.
-            Precondition: no tokenizer.
+            UsageError: there is no estimate, or a clip is empty, not finite, or not as long as the mixture.
+            Precondition: there is no tokenizer.
         """
         if not targets:
-            raise UsageError("expected at least one answer to a mixture, found none")
+            raise UsageError("expected at least one estimate for a mixture, found none")
         query = self.prepare_query(mixture, text, spans=spans, video=video)
         return JudgeScores.joined([query.score(target) for target in targets])
 
     def score_batch(
         self, mixtures: Sequence[Audio], targets: Sequence[Sequence[Audio]], texts: Sequence[str]
     ) -> list[JudgeScores]:
-        """Scores of the estimates of several queries.
+        """Scores the estimates for several queries.
 
-        With ``parity="upstream"`` all of them are one batch, as SAM Audio's reranker makes it: mixtures are rows of the
-        zero-padded batch that the separator got, cut to whole frames, so that only the longest is reflected.
+        With ``parity="upstream"`` they form one batch, as in SAM Audio's reranker: mixtures are rows of the separator's
+        zero-padded batch, cut to whole frames, so that only the longest is reflected.
 
         Args:
             mixtures: one per query.
-            targets: the estimates of each.
-            texts: the prompts.
+            targets: the estimates for each query.
+            texts: the texts of the prompts.
 
         Returns:
-            For each query the scores of its estimates.
+            The scores of the estimates, per query.
 
         Raises:
-            UsageError: see `score`, or not as many of each. Precondition: no tokenizer.
+            UsageError: see `score`, or the numbers of queries differ. Precondition: there is no tokenizer.
         """
         if not len(mixtures) == len(targets) == len(texts) or not all(targets):
-            found = f"{len(mixtures)} mixtures, {len(texts)} texts and {[len(some) for some in targets]} answers"
-            raise UsageError(f"expected a text and at least one answer for each mixture, found {found}")
+            found = f"{len(mixtures)} mixtures, {len(texts)} texts and {[len(some) for some in targets]} estimates"
+            raise UsageError(f"expected a text and at least one estimate for each mixture, found {found}")
         if self.parity == "exact":
             return [self.score(*query) for query in zip(mixtures, targets, texts, strict=True)]
         with torch.inference_mode(), deterministic_fp32():
@@ -169,13 +169,13 @@ class SAJ(JudgeNetwork):
             hop, padded = self.processor.hop, nn.utils.rnn.pad_sequence(waves, batch_first=True)
             rows = [row[: frame_count(len(wave), hop) * hop] for row, wave in zip(padded, waves, strict=True)]
             values, mask = self.processor.audio(rows, self.processor.rate)
-            answers, own = self.batch([target for some in targets for target in some])
+            estimates, own = self.batch([target for some in targets for target in some])
             counts = torch.tensor([len(some) for some in targets])
             copies = torch.arange(len(counts)).repeat_interleave(counts)
-            _same_frames(mask[copies], own, hop)
-            asked = self.encode_text(*self.processor.tokens(texts))
+            _check_frames(mask[copies], own, hop)
+            text_features = self.encode_text(*self.processor.tokens(texts))
             states = self.encode_audio(values)
-            frames = self.rate_frames(self.encode_audio(answers), states[copies], asked[copies])
+            frames = self.rate_frames(self.encode_audio(estimates), states[copies], text_features[copies])
             keep = mask[copies, ::hop]
             return [self.pool(frames[copies == query], keep[copies == query]) for query in range(len(counts))]
 
@@ -186,17 +186,17 @@ class SAJ(JudgeNetwork):
         texts: Sequence[str],
         spans: Sequence[Sequence[Span]],
     ) -> JudgeScores:
-        """Scores of one answer to each of B queries, all of them in one call of the network; arguments as in `score`.
+        """Scores one estimate for each of B queries in one call of the network; arguments as in `score`.
 
-        With ``parity="exact"`` they are those of `score` up to rounding.
+        With ``parity="exact"`` the scores equal those of `score` up to rounding.
 
         Raises:
-            UsageError: see `score`. Precondition: no tokenizer.
+            UsageError: see `score`. Precondition: there is no tokenizer.
         """
         with torch.inference_mode(), deterministic_fp32():
             values, mask = self.batch(mixtures)
-            answers, own = self.batch(targets)
-            _same_frames(mask, own, self.processor.hop)
+            estimates, own = self.batch(targets)
+            _check_frames(mask, own, self.processor.hop)
             ids, attention = self.processor.tokens(texts)
             states = torch.zeros(len(mask), mask.shape[1] // self.processor.hop, SPAN_STATES)
             for row, (some, frames) in enumerate(zip(spans, _frames(mask, self.processor.hop), strict=True)):
@@ -205,7 +205,7 @@ class SAJ(JudgeNetwork):
             scores: JudgeScores = self(
                 input_ids=ids,
                 input_values=values,
-                separated_values=answers,
+                separated_values=estimates,
                 attention_mask=attention,
                 padding_mask=mask,
                 spans=states if any(spans) else None,
@@ -213,29 +213,29 @@ class SAJ(JudgeNetwork):
             return scores
 
     def batch(self, clips: Sequence[Audio]) -> tuple[Tensor, Tensor]:
-        """Input of `encode_audio` and padding mask from clips of any rate and channels; see `JudgeProcessor.audio`."""
+        """Returns input and padding mask for clips of any rate and channels; see `JudgeProcessor.audio`."""
         return self.processor.audio([self._wave(clip) for clip in clips], self.processor.rate)
 
     def _wave(self, audio: Audio) -> Tensor:
-        """Mono at the judge's rate, ``[samples]``."""
+        """Returns a clip as mono at the judge's rate, ``[samples]``."""
         if audio.length == 0 or not bool(torch.isfinite(audio.samples).all()):
             reason = "none" if audio.length == 0 else "NaN or infinity"
-            raise UsageError(f"expected finite samples to be judged, found {reason}")
+            raise UsageError(f"expected finite samples to rate, found {reason}")
         mono = to_mono(audio)
         found = resample(mono, self.processor.rate).samples[0].float()
-        return found if len(found) else mono.samples[0, :1].float()  # shorter than a sample of the judge
+        return found if len(found) else mono.samples[0, :1].float()  # shorter than one sample at the judge's rate
 
     def _encode_prompt(
         self, spans: Sequence[Span], video: Tensor | None, size: int
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Spans and video of one query, as `rate_frames` takes them."""
+        """Returns spans and video of one query in the form that `rate_frames` expects."""
         states = self._span_states(spans, size)[None] if spans else None
         if video is not None and (video.ndim != 2 or len(video) != size):
             raise UsageError(f"expected video features [{size}, width], found {tuple(video.shape)}")
         return states, None if video is None else video[None]
 
     def _span_states(self, spans: Sequence[Span], size: int) -> Tensor:
-        """What spans say of each of ``size`` frames, one-hot ``[size, SPAN_STATES]``."""
+        """Returns the state that spans give to each of ``size`` frames, one-hot ``[size, SPAN_STATES]``."""
         ids, alignment = anchor_tables([spans], [size], hop=self.processor.hop, rate=self.processor.rate)
         return F.one_hot(ids.gather(1, alignment)[0], SPAN_STATES)
 
@@ -252,28 +252,28 @@ class PreparedQuery:
     video: Tensor | None  # [1, F, V]
 
     def score(self, target: Audio) -> JudgeScores:
-        """Scores of one estimate; raises UsageError as `SAJ.score`."""
+        """Scores one estimate; raises UsageError as `SAJ.score`."""
         judge = self.judge
         with torch.inference_mode(), deterministic_fp32():
             values, mask = judge.batch([target])
             hop = judge.processor.hop
             expected, found = (frame_count(one.shape[-1], hop) for one in (self.mixture, values))
             if found != expected:
-                raise UsageError(f"expected an answer as long as its mixture, {expected} frames, found {found}")
+                raise UsageError(f"expected an estimate as long as its mixture, {expected} frames, found {found}")
             small = judge.ear
-            answer = judge.encode_audio(values) if small is None else small.encode_answers(self.mixture, values)
-            rated = judge.rate_frames(answer, self.features, self.text, spans=self.spans, video=self.video)
+            estimate = judge.encode_audio(values) if small is None else small.encode_estimates(self.mixture, values)
+            rated = judge.rate_frames(estimate, self.features, self.text, spans=self.spans, video=self.video)
             return judge.pool(rated, mask[:, ::hop])
 
 
-def _same_frames(mixtures: Tensor, answers: Tensor, hop: int) -> None:
-    """Raises UsageError for estimates with another number of frames than their mixtures, by the masks ``[B, T]``."""
-    found = [_frames(mask, hop) for mask in (mixtures, answers)]
+def _check_frames(mixtures: Tensor, estimates: Tensor, hop: int) -> None:
+    """Raises UsageError if estimates and mixtures differ in their number of frames, given masks ``[B, T]``."""
+    found = [_frames(mask, hop) for mask in (mixtures, estimates)]
     if found[0] != found[1]:
-        raise UsageError(f"expected answers as long as their mixtures, found {found[1]} frames for {found[0]}")
+        raise UsageError(f"expected estimates as long as their mixtures, found {found[1]} frames for {found[0]}")
 
 
 def _frames(mask: Tensor, hop: int) -> list[int]:
-    """Frames of each clip, by their mask ``[B, T]``."""
+    """Returns the number of frames of each clip, given the mask ``[B, T]``."""
     found: list[int] = (mask.sum(dim=1) // hop).tolist()
     return found

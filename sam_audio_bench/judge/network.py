@@ -1,7 +1,7 @@
-"""The judge's layers, and one pass through them; keys and dimensions are those of the released checkpoint.
+"""The judge's layers and forward pass; keys and dimensions are those of the released checkpoint.
 
 Letters: B batch, T samples, F frames, h width of the audio features, b of the fusion, t of a text, V of video features,
-S tokens. The attribute ``ear`` holds the encoder of a small judge; it has the name that checkpoints use.
+S tokens. The attribute ``ear`` is the encoder of a small judge; the name is that of checkpoints.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["SPAN_STATES", "JudgeNetwork"]
 
 
 class JudgeNetwork(nn.Module):
-    """The network of `SAJ`, on tensors.
+    """The network of `SAJ`, which operates on tensors.
 
-    A released judge encodes audio by a codec and a large transformer, and texts by ModernBERT, and fuses them frame by
-    frame. A small one, whose config has ``small``, has a `SmallEncoder` instead, which compares mixture and answer and
-    looks for the prompt in them; last transformer and head are the same.
+    The released judge encodes audio with a codec and a large transformer and texts with ModernBERT, and fuses them
+    frame by frame. A small judge, whose config has ``small``, has a `SmallEncoder` instead, which compares mixture and
+    estimate and looks for the prompt in them; the last transformer and the head are the same.
 
-    ``parity`` says how padding and texts are treated. With "upstream" the transformers attend to padding, as the
-    released code does, so that a score depends on the batch. With "exact" every item is encoded without
-    padding: its scores are those that it gets alone.
+    ``parity`` determines the treatment of padding and texts. With "upstream" the transformers attend to padding, as in
+    the released code, so that scores depend on the batch. With "exact" every item is encoded without padding, and its
+    scores do not depend on the batch.
 
-    Spans and masked video, which the paper names and the released judge ignores, are frame embeddings added to the
+    Spans and masked video, which the paper describes and the released judge ignores, are frame embeddings added to the
     fused features; the spread is a second head. They exist if a checkpoint has them or after `extend`, which
     initialises them with zeros; otherwise spans and video have no effect, and there is no spread. A calibration, if a
     checkpoint has one, maps scores monotonically, see `calibrate`.
@@ -44,7 +44,7 @@ class JudgeNetwork(nn.Module):
         parity: one of `sam_audio_bench.judge.processor.PARITIES`.
 
     Raises:
-        UsageError: another parity. Precondition: impossible dimensions.
+        UsageError: unknown parity. Precondition: impossible dimensions.
     """
 
     ear: SmallEncoder | None
@@ -74,7 +74,7 @@ class JudgeNetwork(nn.Module):
         self.register_buffer("calibration", None)
 
     def _add_released_encoders(self, config: JudgeConfig) -> tuple[int, int]:
-        """Adds codec, transformer, ModernBERT and fusion; returns the codec's samples per frame and rate."""
+        """Adds codec, transformer, ModernBERT and fusion; returns the codec's samples per frame and sampling rate."""
         codec, width, inner = config.audio_codec, config.transformer.hidden_size, config.bottleneck_dim
         self.audio_codec = DACVAE(codec, decoder=False)
         self.data_proj = nn.Linear(codec.codebook_dim, width)
@@ -105,7 +105,7 @@ class JudgeNetwork(nn.Module):
         return self.processor.hop / self.processor.rate
 
     def extend(self, *, spans: bool = False, video_width: int | None = None, spread: bool = False) -> None:
-        """Adds inputs for spans and for video features of a width, and the spread head; their weights start at zero."""
+        """Adds inputs for spans and video features, and the spread head; their weights are initialised with zeros."""
         inner = self.config.bottleneck_dim
         if spans:
             self.span_proj = nn.Linear(SPAN_STATES, inner, bias=False)
@@ -119,7 +119,7 @@ class JudgeNetwork(nn.Module):
             nn.init.zeros_(self.spread_head.bias)
 
     def calibrate(self, knots: Tensor | None) -> None:
-        """Sets the calibration: linear interpolation of scores between knots, and beyond them a constant offset.
+        """Sets the calibration: linear interpolation of scores between knots, and a constant offset beyond them.
 
         Args:
             knots: ``[2, K, 4]``: raw scores, increasing along K, and calibrated scores, not decreasing; None: no
@@ -128,7 +128,7 @@ class JudgeNetwork(nn.Module):
         self.calibration = knots
 
     def encode_audio(self, values: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Features of mixtures or estimates per frame, of a released judge.
+        """Returns features of mixtures or estimates per frame, for a released judge.
 
         Args:
             values: ``[B, 1, T]``; the codec is frozen, so no gradient flows into it.
@@ -143,7 +143,7 @@ class JudgeNetwork(nn.Module):
         return found
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Text embeddings: ``[B, S] -> [B, t]``."""
+        """Returns text embeddings, ``[B, S] -> [B, t]``."""
         place = self.head.weight.device
         mask = None if attention_mask is None else attention_mask.to(place)
         if self.ear is not None:
@@ -152,7 +152,7 @@ class JudgeNetwork(nn.Module):
 
     def rate_frames(
         self,
-        answers: Tensor,
+        estimates: Tensor,
         mixtures: Tensor,
         texts: Tensor,
         *,
@@ -160,40 +160,47 @@ class JudgeNetwork(nn.Module):
         spans: Tensor | None = None,
         video: Tensor | None = None,
     ) -> Tensor:
-        """Ratings of every frame, in units of the training data: zero mean, unit variance.
+        """Rates every frame, in units of the training data: zero mean, unit variance.
 
         Args:
-            answers: features of the estimates ``[B, F, h]``, from `encode_pair`.
+            estimates: features of the estimates ``[B, F, h]``, from `encode_pair`.
             mixtures: features of the mixtures.
             texts: ``[B, t]``, from `encode_text`.
             keep: bool ``[B, F]``, see `PEAVTransformer.forward`.
             spans: ``[B, F, 3]``, one-hot: no span, sound present, sound absent.
-            video: ``[B, F, V]``, features of the masked video; V is that of `extend`.
+            video: ``[B, F, V]``, features of the masked video; V as passed to `extend`.
 
         Returns:
             ``[B, F, 4]``, columns as `AXES`; followed by the logarithms of the four spreads if there is a spread head.
         """
         if self.ear is not None:
-            return self.rate_marks(self.ear.marks(mixtures, answers, texts, keep=keep, spans=spans), keep=keep)
-        asked = self.layer_norm(self.text_proj2(self.text_proj1(texts)))
-        audio = self.cat_audio_proj(torch.cat([answers, mixtures], dim=-1))
-        fused = self.proj_audio_and_text(torch.cat([audio, asked[:, None].expand_as(audio)], dim=-1))
+            return self.rate_frame_features(
+                self.ear.frame_features(mixtures, estimates, texts, keep=keep, spans=spans), keep=keep
+            )
+        text = self.layer_norm(self.text_proj2(self.text_proj1(texts)))
+        audio = self.cat_audio_proj(torch.cat([estimates, mixtures], dim=-1))
+        fused = self.proj_audio_and_text(torch.cat([audio, text[:, None].expand_as(audio)], dim=-1))
         if spans is not None and self.span_proj is not None:
             fused = fused + self.span_proj(spans.to(fused))
         if video is not None and self.video_proj is not None:
             fused = fused + self.video_proj(video.to(fused))
         return self._rated(fused, keep)
 
-    def rate_marks(self, marks: Tensor, *, text_trust: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-        """Ratings of every frame by a small judge.
+    def rate_frame_features(
+        self, features: Tensor, *, text_trust: Tensor | None = None, keep: Tensor | None = None
+    ) -> Tensor:
+        """Rates every frame by a small judge.
 
         Args:
-            marks: ``[B, F, INPUTS]``, from `SmallEncoder.marks`.
-            text_trust: ``[B, 1]`` from 0 to 1, a factor for what is known of the text's class; None: 1.
-            keep: see `rate_frames`, as for what is returned.
+            features: ``[B, F, NUM_INPUTS]``, from `SmallEncoder.frame_features`.
+            text_trust: ``[B, 1]`` from 0 to 1, a factor of the features of the text's class; None: 1.
+            keep: see `rate_frames`.
+
+        Returns:
+            See `rate_frames`.
         """
         assert self.ear is not None
-        return self._rated(self.ear.features(marks, text_trust=text_trust, keep=keep), keep)
+        return self._rated(self.ear.project_features(features, text_trust=text_trust, keep=keep), keep)
 
     def _rated(self, fused: Tensor, keep: Tensor | None) -> Tensor:
         states = self.finetune_transformer(self.finetune_data_proj(fused), keep)
@@ -211,7 +218,7 @@ class JudgeNetwork(nn.Module):
         spans: Tensor | None = None,
         video: Tensor | None = None,
     ) -> JudgeScores:
-        """Scores of a batch, as `JudgeProcessor` makes it.
+        """Returns scores of a batch from `JudgeProcessor`.
 
         Args:
             input_ids: ``[B, S]``.
@@ -226,7 +233,7 @@ class JudgeNetwork(nn.Module):
             Scores of B estimates.
 
         Raises:
-            UsageError: inconsistent shapes, or an item without a sample.
+            UsageError: inconsistent shapes, or an item without samples.
         """
         _check(input_ids, input_values, separated_values, padding_mask)
         texts = self.encode_text(input_ids, attention_mask)
@@ -237,25 +244,25 @@ class JudgeNetwork(nn.Module):
             size = frame_count(samples, self.processor.hop)
             extra = [None if given is None else given[rows, :size] for given in (spans, video)]
             clips = input_values[rows, :, :samples], separated_values[rows, :, :samples]
-            mixtures, answers = self.encode_pair(*clips)
-            frames[rows, :size] = self.rate_frames(answers, mixtures, texts[rows], spans=extra[0], video=extra[1])
+            mixtures, estimates = self.encode_pair(*clips)
+            frames[rows, :size] = self.rate_frames(estimates, mixtures, texts[rows], spans=extra[0], video=extra[1])
         keep = torch.ones_like(frames[..., 0], dtype=torch.bool)
         return self.pool(frames, keep if padding_mask is None else padding_mask.bool()[:, :: self.processor.hop])
 
-    def encode_pair(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of mixtures ``[B, 1, T]`` and of answers to them, or of K answers ``[K, 1, T]`` to one mixture."""
+    def encode_pair(self, mixtures: Tensor, estimates: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features of mixtures ``[B, 1, T]`` and their estimates, or of one mixture and K estimates."""
         if self.ear is not None:
-            return self.ear.encode_pair(mixtures, answers)
-        together = self.encode_audio(torch.cat([mixtures, answers]))
+            return self.ear.encode_pair(mixtures, estimates)
+        together = self.encode_audio(torch.cat([mixtures, estimates]))
         return together[: len(mixtures)], together[len(mixtures) :]
 
     def pool(self, rated: Tensor, keep: Tensor, *, bounded: bool = True) -> JudgeScores:
-        """Averages frame ratings to scores on the scale of the listeners.
+        """Averages ratings of frames, and maps them to the listeners' scale.
 
         Args:
             rated: ``[B, F, 4]`` or ``[B, F, 8]``, from `rate_frames`.
             keep: bool ``[B, F]``, true for real frames.
-            bounded: whether ratings of a small judge are clipped to 1…5.
+            bounded: whether to clip ratings of a small judge to 1…5.
         """
         keep = keep.to(rated.device)
         mean, std = self.mean.float(), self.std.float()
@@ -273,10 +280,10 @@ class JudgeNetwork(nn.Module):
         """Applies the calibration to values ``[..., 4]``, if there is one."""
         if self.calibration is None:
             return values
-        rated, wanted = self.calibration.float()
+        raw, calibrated = self.calibration.float()
         columns = []
         for axis, value in enumerate(values.unbind(-1)):
-            x, y = rated[:, axis].contiguous(), wanted[:, axis]
+            x, y = raw[:, axis].contiguous(), calibrated[:, axis]
             right = torch.searchsorted(x, value.contiguous()).clamp(1, len(x) - 1)
             share = ((value - x[right - 1]) / (x[right] - x[right - 1])).clamp(0, 1)
             outside = (value - x[0]).clamp(max=0) + (value - x[-1]).clamp(min=0)
@@ -284,7 +291,7 @@ class JudgeNetwork(nn.Module):
         return torch.stack(columns, dim=-1)
 
     def _groups(self, values: Tensor, padding_mask: Tensor | None) -> Iterator[tuple[Tensor, int]]:
-        """Rows that are encoded together, and their number of samples."""
+        """Yields rows that are encoded together, and their number of samples."""
         everything = torch.arange(len(values)), values.shape[-1]
         if padding_mask is None or self.parity == "upstream":
             yield everything
@@ -294,10 +301,10 @@ class JudgeNetwork(nn.Module):
             yield torch.tensor([row for row, own in enumerate(lengths) if own == length]), length
 
 
-def _check(ids: Tensor, mixtures: Tensor, answers: Tensor, mask: Tensor | None) -> None:
-    if mixtures.ndim != 3 or mixtures.shape[1] != 1 or mixtures.shape != answers.shape or len(ids) != len(mixtures):
-        found = f"{tuple(mixtures.shape)}, {tuple(answers.shape)} and {len(ids)} texts"
-        raise UsageError(f"expected mixtures and answers [batch, 1, time] and a text for each, found {found}")
+def _check(ids: Tensor, mixtures: Tensor, estimates: Tensor, mask: Tensor | None) -> None:
+    if mixtures.ndim != 3 or mixtures.shape[1] != 1 or mixtures.shape != estimates.shape or len(ids) != len(mixtures):
+        found = f"{tuple(mixtures.shape)}, {tuple(estimates.shape)} and {len(ids)} texts"
+        raise UsageError(f"expected mixtures and estimates [batch, 1, time] and a text for each, found {found}")
     if mask is None:
         return
     if mask.shape != (len(mixtures), mixtures.shape[-1]):

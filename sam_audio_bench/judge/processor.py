@@ -20,24 +20,24 @@ __all__ = ["PARITIES", "JudgeProcessor"]
 Reader = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 
 PARITIES = ("exact", "upstream")
-"""The known faults of the reference implementation corrected ("exact"), or reproduced ("upstream")."""
+"""Whether known faults of the reference implementation are corrected ("exact") or reproduced ("upstream")."""
 
 
 class JudgeProcessor:
-    """Makes batches.
+    """Prepares clips and texts as batches for a judge.
 
     With ``parity="upstream"`` texts and channels are left unchanged, and a clip that one reflection cannot extend to
-    whole frames is refused. With "exact" texts are lower-cased and stripped, as in the judge's training data; channels
+    whole frames is rejected. With "exact" texts are lower-cased and stripped, as in the judge's training data; channels
     are averaged; and any clip with at least one sample is accepted.
 
     Args:
         hop: samples per frame.
         rate: of the judge in Hz.
         parity: one of `PARITIES`.
-        folder: of the checkpoint, which may hold the tokenizer.
-        tokenizer: a folder or hub id of the tokenizer, or a callable; empty: the folder's own, else
+        folder: of the checkpoint, which may contain the tokenizer.
+        tokenizer: folder or hub id of the tokenizer, or a callable; empty: that in ``folder``, else
             `sam_audio_bench.nn.peav.TOKENIZER`.
-        reader: callable that returns ids and mask of texts, instead of a tokenizer.
+        reader: callable that returns ids and mask of texts; replaces the tokenizer.
     """
 
     def __init__(
@@ -59,29 +59,29 @@ class JudgeProcessor:
     def __call__(
         self, texts: Sequence[str], mixtures: Sequence[Tensor], separated: Sequence[Tensor], rate: int
     ) -> dict[str, Tensor]:
-        """A judge's arguments for B texts, mixtures and estimates; see `audio` and `tokens`.
+        """Returns the judge's arguments for B texts, mixtures and estimates; see `audio` and `tokens`.
 
         Raises:
-            UsageError: different numbers of each, or an estimate with another number of frames than its mixture.
+            UsageError: their numbers differ, or an estimate has another number of frames than its mixture.
         """
         if not len(texts) == len(mixtures) == len(separated):
             found = f"{len(texts)}, {len(mixtures)} and {len(separated)}"
-            raise UsageError(f"expected as many texts, mixtures and answers, found {found}")
+            raise UsageError(f"expected as many texts, mixtures and estimates, found {found}")
         values, mask = self.audio(mixtures, rate)
-        answers, own = self.audio(separated, rate)
+        estimates, own = self.audio(separated, rate)
         if mask.shape != own.shape or not torch.equal(mask.sum(dim=1), own.sum(dim=1)):
-            raise UsageError("expected every answer to be as long as its mixture, found another number of frames")
+            raise UsageError("expected every estimate to be as long as its mixture, found another number of frames")
         ids, attention = self.tokens(texts)
         return {
             "input_ids": ids,
             "attention_mask": attention,
             "input_values": values,
-            "separated_values": answers,
+            "separated_values": estimates,
             "padding_mask": mask,
         }
 
     def audio(self, clips: Sequence[Tensor], rate: int) -> tuple[Tensor, Tensor]:
-        """Clips, each reflected to whole frames, as one batch.
+        """Extends clips to whole frames by reflection, and stacks them as one batch.
 
         Args:
             clips: ``[samples]`` or ``[channels, samples]``.
@@ -92,24 +92,24 @@ class JudgeProcessor:
             the clip itself.
 
         Raises:
-            UsageError: no list of clips, another rate, or a clip that cannot be extended.
+            UsageError: no list of clips, another sampling rate, or a clip that cannot be extended.
         """
         if not isinstance(clips, list | tuple) or not clips:
             raise UsageError(
                 f"expected a list of clips [channels, samples], found {type(clips).__name__} or none in it"
             )
         if rate != self.rate:
-            raise UsageError(f"expected clips at {self.rate} Hz, which the judge hears, found {rate}; resample them")
+            raise UsageError(f"expected clips at {self.rate} Hz, the judge's rate, found {rate}; resample them")
         waves = [self._extended(clip) for clip in clips]
         lengths = torch.tensor([wave.shape[1] for wave in waves])
         longest = int(lengths.max())
         if len({len(wave) for wave in waves}) > 1:
-            raise UsageError("expected clips of as many channels, found several numbers; average them")
+            raise UsageError("expected clips with the same number of channels, found several; average them")
         values = torch.stack([F.pad(wave, (0, longest - wave.shape[1])) for wave in waves])
         return values, torch.arange(longest) < lengths[:, None]
 
     def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids and attention mask, int64 ``[B, S]``; raises Precondition where there is no tokenizer."""
+        """Returns ids and attention mask, int64 ``[B, S]``; raises Precondition if there is no tokenizer."""
         if self._reader is None:
             named = isinstance(self._tokenizer, str)
             tokenizer = load_tokenizer(self._folder, self._tokenizer) if named else self._tokenizer
@@ -117,7 +117,7 @@ class JudgeProcessor:
         return self._reader([self.text(text) for text in texts])
 
     def text(self, text: str) -> str:
-        """A text as it is tokenized."""
+        """Returns the text that is tokenized."""
         return text.lower().strip() if self.parity == "exact" else text
 
     def _extended(self, clip: Tensor) -> Tensor:

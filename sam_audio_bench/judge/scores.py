@@ -1,4 +1,4 @@
-"""The ratings that a judge predicts."""
+"""Container of the ratings that a judge predicts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 __all__ = ["AXES", "JudgeScores"]
 
 AXES = ("overall", "recall", "precision", "faithfulness")
-"""The four ratings, in the order of the network's output; 1 is worst, 5 best."""
+"""The four axes of ratings, in the order of the network's outputs; 1 is worst, 5 best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeScores:
-    """Ratings of B estimates, nominally from 1 to 5; the network's output is not clipped.
+    """Ratings of B estimates, nominally from 1 to 5; those of the released judge are not clipped.
 
     Attributes:
         values: ``[B, 4]``, columns as `AXES`.
-        frames: ``[B, T, 4]``, the same per frame; the mean over the frames of an estimate is its row of ``values``.
-            Zero after its end.
-        keep: bool ``[B, T]``, true for real frames.
-        spread: ``[B, 4]``, predicted standard deviation of the error; None: the judge predicts none.
+        frames: ``[B, T, 4]``, ratings per frame; zero after the end of an estimate. Without calibration and clipping,
+            their mean over an estimate is its row of ``values``.
+        keep: bool ``[B, T]``, true for frames of the estimate, false for padding.
+        spread: ``[B, 4]``, predicted standard deviation of the error; None if the judge predicts none.
     """
 
     values: Tensor
@@ -44,20 +44,20 @@ class JudgeScores:
 
     @property
     def overall(self) -> Tensor:
-        """How well the estimate matches the prompt, ``[B, 1]``."""
+        """Overall match of estimate and prompt, ``[B, 1]``."""
         return self.values[:, 0:1]
 
     @property
     def recall(self) -> Tensor:
-        """How much of the target is preserved, ``[B, 1]``."""
+        """Completeness: how much of the target is preserved, ``[B, 1]``."""
         return self.values[:, 1:2]
 
     @property
     def precision(self) -> Tensor:
-        """How free the estimate is of other sounds, ``[B, 1]``."""
+        """Absence of other sounds, ``[B, 1]``."""
         return self.values[:, 2:3]
 
     @property
     def faithfulness(self) -> Tensor:
-        """How little the target is distorted, ``[B, 1]``."""
+        """Absence of distortion of the target, ``[B, 1]``."""
         return self.values[:, 3:4]

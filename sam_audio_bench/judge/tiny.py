@@ -1,4 +1,4 @@
-"""Small random judges in the official format: every layer with random weights; for tests and dry runs."""
+"""Writes tiny judges with random weights in the official format, with every layer; for tests and dry runs."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ CONFIG: Options = {
     "nth_text_layer": 3,
     "bottleneck_dim": 16,
 }  # fmt: skip
-"""``config.json``: 48 kHz and 25 frames per second, as the released one; vocabulary: bytes and special tokens."""
+"""``config.json``: 48 kHz and 25 frames per second, like the released one; vocabulary: bytes and special tokens."""
 
 
 def write_tiny_judge(folder: Path, seed: int = 0) -> Path:
     """Writes a complete judge: ``config.json``, ``model.safetensors`` and a tokenizer of bytes.
 
     Args:
-        folder: created if needed; must not hold a checkpoint.
-        seed: of the weights; the same seed writes the same tensors.
+        folder: created if needed; must not contain a checkpoint.
+        seed: of the weights; the same seed gives the same tensors.
 
     Raises:
-        Precondition: the folder holds a checkpoint already, or cannot be written.
+        Precondition: the folder already contains a checkpoint, or cannot be written.
     """
     if (folder / "config.json").exists():
         raise Precondition(f"expected a folder without a checkpoint at {folder}, found config.json in it")
     tensors = randomise(SAJ(JudgeConfig.of_options(CONFIG)), torch.Generator().manual_seed(seed))
-    tensors["mean"] += 3.5  # ratings lie around the middle of their scale
+    tensors["mean"] += 3.5  # so that ratings lie around the middle of their scale
     tensors["std"] = tensors["std"].abs() + 0.8
     try:
         write_json(folder / "config.json", CONFIG)

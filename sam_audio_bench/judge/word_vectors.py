@@ -1,8 +1,8 @@
 """Text embedding of a small judge: static word vectors, and the similarity of a prompt to sound-event names.
 
-A text's vector is the normalised sum of the vectors of its words, much as in fastText (Joulin et al., EACL 2017), and
-of one vector that all texts share; they are fitted to the sentence vectors of a large text encoder. The length of
-a vector is the weight of its word. Any text has a vector, so a judge that represents prompts by the events that they
+A text's vector is the normalised sum of the vectors of its words, similar to fastText (Joulin et al., EACL 2017), and
+of one vector that all texts share; they are fitted to the sentence embeddings of a large text encoder. The length of a
+vector is the weight of its word. Every text has a vector, so a judge that represents prompts by the events that they
 resemble also generalises to words that it was not trained on.
 
 Letters: B texts, S tokens, V vocabulary, D width, N events.
@@ -26,7 +26,7 @@ from sam_audio_bench.nn.config import Config, read_config
 
 __all__ = ["PromptRemark", "WordTokenizer", "WordVectors", "WordVectorsConfig", "name_cosines", "quantise_rows"]
 
-_WORD = re.compile(r"[^\W\d_]{2,}|[^\W\d_a-zA-Z]")  # one letter alone names nothing, in Latin script
+_WORD = re.compile(r"[^\W\d_]{2,}|[^\W\d_a-zA-Z]")  # a single letter names nothing in Latin script
 _NEGATION = re.compile(
     r"\b(no|not|non|none|never|without|except|excluding|minus|\w+n['’]t|other than|anything but)\b", re.I
 )
@@ -34,18 +34,18 @@ _FILLERS = frozenset(
     ("an", "the", "of", "and", "or", "in", "on", "at", "to", "by", "from", "for", "with", "is", "are", "it", "its",
      "this", "that", "some", "my", "sound", "sounds")
 )  # fmt: skip
-"""Words that name no sound by themselves."""
+"""Words that do not name a sound by themselves."""
 
 _SURE, _TRAINED = 0.75, 0.95
-"""Cosines to the nearest event, or to the nearest text of the training data, from which a word that is put together
-from pieces counts as known: foreign words reach 0.5 to 0.7, "didgeridoo" 0.79, "theremin" 0.93."""
+"""Cosines to the nearest event, and to the nearest text of the training data, from which a word of several tokens
+counts as known: foreign words reach 0.5 to 0.7, "didgeridoo" 0.79, "theremin" 0.93."""
 
 
 class PromptRemark(NamedTuple):
-    """What a judge does not understand of a prompt."""
+    """What a judge does not understand in a prompt."""
 
     text: str  # a sentence without a full stop
-    understood: bool  # whether enough is left for a rating to say something about the prompt
+    understood: bool  # whether enough is understood for ratings to be meaningful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +63,13 @@ class WordVectorsConfig(Config):
 
 
 class WordTokenizer:
-    """Tokenizer: maps texts to rows of the table.
+    """Tokenizer that maps texts to rows of the table.
 
     Args:
         folder: holds ``tokenizer.json``, whose id 0 is the unknown token.
 
     Raises:
-        Precondition: no tokenizer there.
+        Precondition: there is no tokenizer.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,7 +84,7 @@ class WordTokenizer:
         self._tokenizer.no_truncation()
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids, int64, and whether each is a known word, bool, both ``[B, S]``; S is at least 1."""
+        """Returns ids, int64, and whether each is a known word, bool, both ``[B, S]``; S is at least 1."""
         rows = [torch.tensor(found.ids) for found in self._tokenizer.encode_batch(list(texts))]
         longest = max([1, *map(len, rows)])
         ids = torch.zeros(len(rows), longest, dtype=torch.int64)
@@ -96,7 +96,7 @@ class WordTokenizer:
 class WordVectors(nn.Module):
     """A table of word vectors, and the vectors of the names of sound events.
 
-    It is not trained together with a judge: all tensors are buffers. The table is int8 with one scale per row.
+    It is not trained together with a judge, so all tensors are buffers. The table is int8 with one scale per row.
     """
 
     table: Tensor
@@ -114,17 +114,17 @@ class WordVectors(nn.Module):
 
     @classmethod
     def of_folder(cls, folder: Path) -> WordVectors:
-        """Reads ``config.json`` and ``model.safetensors``; raises Precondition where they are not there."""
+        """Reads ``config.json`` and ``model.safetensors``; raises Precondition if one is missing."""
         with torch.device("meta"):
             found = cls(WordVectorsConfig.of(read_config(folder / "config.json")))
         load_strict(found, open_weights(folder), source=folder)
         return found.eval()
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Vectors of texts.
+        """Returns vectors of texts.
 
         Args:
-            ids: int64 ``[B, S]``, as `WordTokenizer` finds them.
+            ids: int64 ``[B, S]``, from `WordTokenizer`.
             mask: bool ``[B, S]``, true for known words.
 
         Returns:
@@ -135,7 +135,7 @@ class WordVectors(nn.Module):
         return F.normalize(sums, dim=-1).float()
 
     def event_weights(self, texts: Tensor) -> Tensor:
-        """Similarity of texts to each sound event: a softmax of cosines.
+        """Returns the similarity of texts to each sound event: a softmax of cosines.
 
         Args:
             texts: unit vectors ``[B, D]``.
@@ -145,32 +145,32 @@ class WordVectors(nn.Module):
         """
         return (name_cosines(texts, self.names) / self.config.temperature).softmax(dim=-1)
 
-    def remark(
+    def check_prompt(
         self,
         text: str,
         tokenize: Callable[[Sequence[str]], tuple[Tensor, Tensor]],
         familiar: Tensor | None = None,
     ) -> PromptRemark | None:
-        """What is not understood of a prompt; None: all of it is.
+        """Returns what is not understood in a prompt; None if everything is.
 
         Args:
             text: the prompt.
-            tokenize: a `WordTokenizer`, or what wraps one.
-            familiar: unit vectors of texts that were trained on, ``[K, D]``.
+            tokenize: a `WordTokenizer`, or a function with the same signature.
+            familiar: unit vectors of texts of the training data, ``[K, D]``.
         """
         if not text.strip():
-            return PromptRemark("the prompt is empty: nothing says what to listen for", understood=False)
+            return PromptRemark("the prompt is empty, so no target is named", understood=False)
         if found := _NEGATION.search(text):
             return PromptRemark(
-                f"'{text}': negation ('{found.group()}') is not understood; name the sound that is wanted",
+                f"'{text}': negation ('{found.group()}') is not understood; name the target sound",
                 understood=False,
             )
         named = [word for word in dict.fromkeys(_WORD.findall(text)) if word.lower() not in _FILLERS]
         known = dict(zip(named, self._known(named, tokenize, familiar), strict=True)) if named else {}
         if not any(known.values()):
             return PromptRemark(
-                f"no word of '{text}' is known: the judge reads English names of sounds, so its ratings say nothing "
-                "about this prompt; name the sound in English",
+                f"no word of '{text}' is known: the judge reads English names of sounds, so its ratings for this "
+                "prompt are meaningless; name the sound in English",
                 understood=False,
             )
         strange = [f"'{word}'" for word, one in known.items() if not one]
@@ -182,7 +182,7 @@ class WordVectors(nn.Module):
         tokenize: Callable[[Sequence[str]], tuple[Tensor, Tensor]],
         familiar: Tensor | None,
     ) -> list[bool]:
-        """Whether each word is in the table, or its pieces come near an event or a text of the training data."""
+        """Returns whether each word is in the table, or its tokens are near an event or a text of the training data."""
         ids, mask = tokenize([word.lower() for word in words])
         mask = mask.bool() & (ids != 0)
         vectors = self(ids, mask)
@@ -196,7 +196,7 @@ class WordVectors(nn.Module):
 
 
 def name_cosines(texts: Tensor, names: Tensor) -> Tensor:
-    """Cosines of texts, unit vectors ``[B, D]``, to names ``[N, D]``: ``[B, N]``."""
+    """Returns cosines of texts, unit vectors ``[B, D]``, to names ``[N, D]``: ``[B, N]``."""
     return texts @ F.normalize(names.float(), dim=-1).T.to(texts)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from judge.degrade import RATE
-from judge.distill import CLIP, FEATURES, HOP, PATCH, Student, batches, changed, scene_clips
+from judge.distill import CLIP, FEATURES, HOP, PATCH, Student, augment, batches, scene_clips
 from judge.distill_report import average_precision, probe, roc_auc
 from judge.stems import mini_pool
 from sam_audio_bench.judge.audio_encoder import FLOOR, AudioEncoder, AudioEncoderConfig
@@ -34,7 +34,7 @@ def test_folding_changes_nothing() -> None:
     folded = student.folded()
     assert folded.state_dict().keys() == AudioEncoder(TINY).state_dict().keys()
     with torch.no_grad():
-        torch.testing.assert_close(folded.embedding(rows()), student.listener.embedding(rows()), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(folded.encode(rows()), student.listener.encode(rows()), atol=1e-5, rtol=1e-4)
 
 
 def test_a_patch_is_the_mean_of_its_embeddings() -> None:
@@ -42,10 +42,10 @@ def test_a_patch_is_the_mean_of_its_embeddings() -> None:
     student = Student(TINY).eval()
     with torch.no_grad():
         logits, features = student(rows())
-        steps = student.listener.embedding(rows())
+        steps = student.listener.encode(rows())
     assert logits.shape == (4, 4, 5)
     assert features.shape == (4, 4, FEATURES)
-    wanted = student.listener.events(steps[:, 3:9].mean(dim=1))  # 48 rows on, 96 rows long, 16 rows each
+    wanted = student.listener.event_logits(steps[:, 3:9].mean(dim=1))  # 48 rows on, 96 rows long, 16 rows each
     torch.testing.assert_close(logits[:, 1], wanted, atol=1e-6, rtol=1e-5)
 
 
@@ -54,16 +54,16 @@ def test_batches_repeat_and_stay_finite() -> None:
     first, again = ([batch.clone() for batch in batches(store, 5, 4, seed=3)] for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     assert not torch.equal(first[0], first[1])
-    silent = changed(torch.full((4, 9, 64), np.log(FLOOR)), torch.Generator().manual_seed(0))
+    silent = augment(torch.full((4, 9, 64), np.log(FLOOR)), torch.Generator().manual_seed(0))
     torch.testing.assert_close(silent, torch.full_like(silent, np.log(FLOOR)))
 
 
 def test_clips_of_a_scene() -> None:
     stems = [stem for stem in mini_pool() if stem.split == "train"]
     for seed in range(3):
-        mixture, answer, rest = scene_clips(stems, np.random.default_rng(seed))
-        assert {len(signal) for signal in (mixture, answer, rest)} == {CLIP * RATE // 100}
-        assert max(np.abs(signal).max() for signal in (mixture, answer, rest)) <= 1
+        mixture, estimate, rest = scene_clips(stems, np.random.default_rng(seed))
+        assert {len(signal) for signal in (mixture, estimate, rest)} == {CLIP * RATE // 100}
+        assert max(np.abs(signal).max() for signal in (mixture, estimate, rest)) <= 1
         assert 10 ** (-40 / 20) < np.sqrt(np.mean(mixture**2)) < 10 ** (-8 / 20)
 
 

@@ -16,8 +16,8 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge import SAJ, JudgeScores
 from sam_audio_bench.judge.explain import Explanation, Flag, draw, flags, write_explanation
-from sam_audio_bench.judge.heard import EventMatch, event_matches, residual_of, why
-from sam_audio_bench.judge.remarks import prompt_remark
+from sam_audio_bench.judge.input_checks import check_prompt
+from sam_audio_bench.judge.rationale import EventMatch, explain_ratings, fit_residual, match_events
 from sam_audio_bench.types import Audio
 
 
@@ -84,45 +84,45 @@ def test_silence_is_drawn(tmp_path: Path) -> None:
 
 def test_the_reason_is_the_lowest_axis_and_the_first_event() -> None:
     match = EventMatch(name="Dog", weight=0.8, mixture=0.9, answer=0.05, residual=0.7)
-    assert why([1.8, 1.4, 3.0, 2.0], [match]) == (
-        "Overall 1.8: part of what was asked for seems to be missing (recall 1.4); the prompt means “Dog” to the "
-        "judge, heard with probability 0.90 in the mixture, 0.05 in the answer and 0.70 in the residual."
+    assert explain_ratings([1.8, 1.4, 3.0, 2.0], [match]) == (
+        "Overall 1.8: part of the target seems to be missing (recall 1.4); the judge takes the prompt for “Dog”, with "
+        "a probability of 0.90 in the mixture, 0.05 in the estimate and 0.70 in the residual."
     )
-    assert why([2.5, 3.9, 2.6, 3.0], []) == "Overall 2.5: other sounds seem to be left in (precision 2.6)."
-    assert "no axis is rated poor" in why([4.0, 3.9, 3.6, 4.0], [])
+    assert explain_ratings([2.5, 3.9, 2.6, 3.0], []) == "Overall 2.5: other sounds seem to be left in (precision 2.6)."
+    assert "no axis is rated poor" in explain_ratings([4.0, 3.9, 3.6, 4.0], [])
 
 
-def test_the_residual_is_what_no_gain_of_the_answer_explains(noise) -> None:
+def test_the_residual_is_what_no_gain_of_the_estimate_explains(noise) -> None:
     mixture, other = noise(0.5), noise(0.5, 1)
     both = Audio(mixture.samples + other.samples, mixture.rate)
-    left = residual_of(both, Audio(0.1 * mixture.samples, mixture.rate))
+    left = fit_residual(both, Audio(0.1 * mixture.samples, mixture.rate))
     assert float((left.samples - other.samples).abs().max()) < 0.02  # two noises are nearly orthogonal
-    assert torch.equal(residual_of(both, Audio(0 * both.samples, both.rate)).samples, both.samples)
+    assert torch.equal(fit_residual(both, Audio(0 * both.samples, both.rate)).samples, both.samples)
 
 
 def test_events_are_heard_where_they_are(small: SAJ, tiny: SAJ, noise) -> None:
     mixture = noise(1.0)
-    found = event_matches(small, "a dog", mixture, mixture)
+    found = match_events(small, "a dog", mixture, mixture)
     assert [one.weight for one in found] == sorted((one.weight for one in found), reverse=True)
     assert all(one.name.startswith("event ") and one.mixture == pytest.approx(one.answer, abs=1e-5) for one in found)
-    assert event_matches(tiny, "a dog", mixture, mixture) == []
+    assert match_events(tiny, "a dog", mixture, mixture) == []
 
 
 @pytest.mark.parametrize("text", ["a dog", "собака", "dog собака"])
 def test_the_figure_holds_residual_threshold_events_and_reason(small: SAJ, noise, text: str) -> None:
     plain = explanation(small, noise)
-    matches = event_matches(small, text, plain.mixture, plain.target)
-    found = replace(plain, text=text, matches=matches, remark=prompt_remark(small, text))
+    matches = match_events(small, text, plain.mixture, plain.target)
+    found = replace(plain, text=text, matches=matches, remark=check_prompt(small, text))
     figure = draw(found)
     labels = [panel.get_ylabel() for panel in figure.axes]
     assert "residual\nkHz" in labels
     assert any(one.get_text() == "poor below 2.5" for panel in figure.axes for one in panel.texts)
     understood = text != "собака"
     assert len(figure.axes) == 5 + understood
-    assert found.why.startswith("Overall") == understood
-    assert ("Beware" in found.why) == (text == "dog собака")
+    assert found.reason.startswith("Overall") == understood
+    assert ("Note" in found.reason) == (text == "dog собака")
     said = " ".join(figure.get_suptitle().split())
-    assert " ".join(found.why.split()) in said
+    assert " ".join(found.reason.split()) in said
 
 
 def test_only_png(small: SAJ, noise, tmp_path: Path) -> None:

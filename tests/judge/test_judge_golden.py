@@ -43,12 +43,12 @@ def exact(reference_folder: Path) -> SAJ:
 def batch(judge: SAJ, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The reference's batch, its audio made by us."""
     mixtures, mask = judge.processor.audio([tensors[f"in.audio.{row}"] for row in range(3)], 48_000)
-    answers, _ = judge.processor.audio([tensors[f"in.separated.{row}"] for row in range(3)], 48_000)
+    estimates, _ = judge.processor.audio([tensors[f"in.separated.{row}"] for row in range(3)], 48_000)
     return {
         "input_ids": tensors["proc.input_ids"],
         "attention_mask": tensors["proc.attention_mask"],
         "input_values": mixtures,
-        "separated_values": answers,
+        "separated_values": estimates,
         "padding_mask": mask,
     }
 
@@ -71,8 +71,8 @@ def test_every_stage(upstream, tensors, error) -> None:
         heard = upstream.encode_audio(both)
         assert error(heard, tensors["mid.transformer"]) < NETWORK
         texts = upstream.encode_text(given["input_ids"], given["attention_mask"])
-        mixtures, answers = heard.chunk(2)
-        rated = upstream.rate_frames(answers, mixtures, texts)
+        mixtures, estimates = heard.chunk(2)
+        rated = upstream.rate_frames(estimates, mixtures, texts)
         expected = torch.nn.functional.linear(tensors["mid.finetune"], upstream.head.weight)
         assert error(rated, expected) < NETWORK
 

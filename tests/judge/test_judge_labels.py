@@ -11,8 +11,8 @@ from scipy.signal import butter, sosfilt
 from judge.codecs import CODECS, round_trip
 from judge.degrade import RATE, TRANSFORM
 from judge.labels import Truth, audible
-from judge.queries import Casting, Roles, draw_query
-from judge.stems import mini_pool, samples
+from judge.queries import SourceChoice, StemIndex, draw_query
+from judge.stems import load_samples, mini_pool
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.judge.scores import AXES
 from sam_audio_bench.metrics.functional.perceptual import WORST, Ratings
@@ -23,11 +23,11 @@ SEEDS = range(6)  # two scenes a domain
 @pytest.fixture(scope="module")
 def scenes():
     """Target and interference of mixtures of two or more sources, from real recordings."""
-    roles = Roles(stem for stem in mini_pool() if stem.split == "train")
+    roles = StemIndex(stem for stem in mini_pool() if stem.split == "train")
     found, seed = [], 0
     while len(found) < len(SEEDS):
         domain = ("speech", "music", "effects")[len(found) % 3]
-        drawn = draw_query(Casting(roles, roles, augment=False), domain, np.random.default_rng(seed))
+        drawn = draw_query(SourceChoice(roles, roles, augment=False), domain, np.random.default_rng(seed))
         seed += 1
         if len(drawn.stems) > 1:
             found.append((drawn.scene.target, drawn.scene.interference))
@@ -36,12 +36,12 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def truths(scenes):
-    """Beside these, answers are rated."""
+    """Beside these, estimates are rated."""
     return [Truth(*scene) for scene in scenes]
 
 
-def rate(target: np.ndarray, rest: np.ndarray, answer: np.ndarray, hertz: int = RATE) -> Ratings:
-    return Truth(target, rest, hertz).rate(answer)
+def rate(target: np.ndarray, rest: np.ndarray, estimate: np.ndarray, hertz: int = RATE) -> Ratings:
+    return Truth(target, rest, hertz).rate(estimate)
 
 
 def level(signal: np.ndarray) -> float:
@@ -61,7 +61,7 @@ def falls(values: list[float], slack: float = 0.02) -> bool:
 
 @pytest.mark.parametrize("seed", SEEDS)
 class TestWhatIsKnown:
-    """Answers whose rating is beyond doubt."""
+    """Estimates whose rating is beyond doubt."""
 
     def test_perfect_is_five(self, scenes, truths, seed):
         assert min(truths[seed].rate(scenes[seed][0])) > 4.999
@@ -92,19 +92,19 @@ class TestWhatIsKnown:
         assert found[0].precision < 1.5
         assert found[-10].precision < 1.25
 
-    def test_level_of_the_answer_does_not_matter(self, scenes, truths, seed):
+    def test_level_of_the_estimate_does_not_matter(self, scenes, truths, seed):
         target, rest = scenes[seed]
-        answer = target + 0.2 * rest
+        estimate = target + 0.2 * rest
         truth = truths[seed]
         for gain in (0.3, -3, 0.03):
-            assert truth.rate(gain * answer) == pytest.approx(truth.rate(answer), abs=0.001)
+            assert truth.rate(gain * estimate) == pytest.approx(truth.rate(estimate), abs=0.001)
 
     def test_joint_gain_does_not_matter(self, scenes, truths, seed):
         target, rest = scenes[seed]
-        answer = (0.7 * target + 0.1 * rest + at(target[::-1], target, 20)).astype(np.float32)
-        expected = truths[seed].rate(answer)
+        estimate = (0.7 * target + 0.1 * rest + at(target[::-1], target, 20)).astype(np.float32)
+        expected = truths[seed].rate(estimate)
         for gain in (1e-6, 1e4):
-            found = rate(*(np.float32(gain) * signal for signal in (target, rest, answer)))
+            found = rate(*(np.float32(gain) * signal for signal in (target, rest, estimate)))
             assert found == pytest.approx(expected, abs=0.01)
 
 
@@ -138,21 +138,21 @@ class TestMonotone:
     @pytest.mark.parametrize("damage", ["noise", "low-pass", "clipping", "mask errors"])
     def test_faithfulness_with(self, scenes, truths, seed, damage):
         truth, target = truths[seed], scenes[seed][0]
-        found = [truth.rate(answer) for answer in damaged(target, damage, np.random.default_rng(seed))]
+        found = [truth.rate(estimate) for estimate in damaged(target, damage, np.random.default_rng(seed))]
         assert falls([one.faithfulness for one in found], slack=0.05)
         assert falls([one.overall for one in found], slack=0.05)
 
     def test_phases_cost_little(self, scenes, truths, seed):
         """What a resynthesis does: off by 2 rad is worse than by 0.3 rad, and still good."""
         truth, target = truths[seed], scenes[seed][0]
-        found = [truth.rate(answer) for answer in damaged(target, "phases", np.random.default_rng(seed))]
+        found = [truth.rate(estimate) for estimate in damaged(target, "phases", np.random.default_rng(seed))]
         assert all(later.overall < earlier.overall for earlier, later in pairwise(found))
         assert 4 < found[-1].overall < 4.9
         assert found[-1].faithfulness < found[0].faithfulness - 0.2
 
 
 def damaged(target: np.ndarray, kind: str, random: np.random.Generator) -> list[np.ndarray]:
-    """Answers from undamaged to badly damaged."""
+    """Estimates from undamaged to badly damaged."""
     if kind == "noise":
         noise = random.standard_normal(len(target)).astype(np.float32)
         return [target, *(target + at(noise, target, down) for down in (40, 30, 20, 10, 0))]
@@ -240,8 +240,8 @@ def test_always_finite_and_on_the_scale():
     for target in signals:
         for rest in signals:
             truth = Truth(target, rest)
-            for answer in signals:
-                found = np.array(truth.rate(answer))
+            for estimate in signals:
+                found = np.array(truth.rate(estimate))
                 assert ((found >= 1) & (found <= 5)).all()  # NaN is neither
 
 
@@ -276,5 +276,5 @@ def test_ratings_have_four_digits_and_the_judges_axes(scenes):
 
 def test_stems_are_read_at_the_rate_of_the_simulation():
     stem = next(stem for stem in mini_pool() if stem.id == "sfx_dog-train")
-    assert len(samples(stem.path)) == pytest.approx(5.99 * RATE, abs=200)
-    assert not samples(stem.path).flags.writeable
+    assert len(load_samples(stem.path)) == pytest.approx(5.99 * RATE, abs=200)
+    assert not load_samples(stem.path).flags.writeable

@@ -13,14 +13,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from judge.listeners import listener_bars, rows_of
+from judge.listeners import limited_correlations, listener_criteria
 from sam_audio_bench import audio
 from sam_audio_bench.cli.judge.listeners import listeners, print_test
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge import JudgeScores
 from sam_audio_bench.judge.listeners import COLUMNS, WORSE, agreement, find_tests, rate_test, system_means
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.trained_on import TrainedOn
+from sam_audio_bench.judge.training_mixtures import TrainingMixtures
 from sam_audio_bench.ratings.correlation import CorrelationRow
 from sam_audio_bench.types import Audio
 
@@ -29,7 +29,7 @@ LEVELS = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.4}
 
 
 class Loud:
-    """Rates an answer by its RMS: 0.5 is a 5; or, turned round, a 1."""
+    """Rates an estimate by its RMS: 0.5 is a 5; or, turned round, a 1."""
 
     def __init__(self, sign: float = 1.0) -> None:
         self.sign, self.calls = sign, 0
@@ -42,11 +42,11 @@ class Loud:
         return JudgeScores(values=rated, frames=rated[:, None], keep=torch.ones(len(values), 1, dtype=torch.bool))
 
 
-Maker = Callable[..., Path]
+Estimator = Callable[..., Path]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Maker:
+def make(tmp_path: Path) -> Estimator:
     def made(name: str = "gensvs60", axes: Sequence[str] = ("DMOS",), scale: tuple[int, int] = (1, 5)) -> Path:
         """Three items by four systems of known level, two raters; each rater says what the level is, nearly."""
         folder, random, rows = tmp_path / name, np.random.default_rng(0), []
@@ -74,7 +74,7 @@ def value(rows: Sequence[CorrelationRow], axis: str, level: str = "utterance") -
     return row["value"]
 
 
-def test_every_answer_is_rated_once_and_compared(make: Maker) -> None:
+def test_every_estimate_is_rated_once_and_compared(make: Estimator) -> None:
     judge = Loud()
     test = rate_test(judge, make(axes=("DMOS", "BAK")))
     assert judge.calls == 3 * 6
@@ -86,7 +86,7 @@ def test_every_answer_is_rated_once_and_compared(make: Maker) -> None:
     assert value(agreement(test, without=["a"], resamples=50), "DMOS") > 0.95
 
 
-def test_controls_are_rated_and_are_no_systems(make: Maker) -> None:
+def test_controls_are_rated_and_are_no_systems(make: Estimator) -> None:
     folder = make()
     table = pd.read_csv(folder / "ratings.csv")
     hidden = table[table.system == "a"].assign(system="ideal", score=1.0)
@@ -101,14 +101,14 @@ def test_controls_are_rated_and_are_no_systems(make: Maker) -> None:
     assert value(agreement(test, with_reference=True, resamples=50), "DMOS") < 0.6
 
 
-def test_scales_are_mapped_and_may_be_turned_round(make: Maker) -> None:
+def test_scales_are_mapped_and_may_be_turned_round(make: Estimator) -> None:
     for name, scale in (("up", (0, 100)), ("down", (5, 1))):
         test = rate_test(Loud(), make(name, scale=scale))
         assert value(agreement(test, resamples=50), "DMOS") > 0.98
         assert system_means(test).set_index("system").loc["a", "DMOS"] == pytest.approx(1.4, abs=0.05)
 
 
-def test_what_cannot_be_used_is_counted(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_used_is_counted(make: Estimator, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make()
     (folder / "x" / "a.wav").unlink()
     audio.write_wav(folder / "y" / "b.wav", Audio(torch.full((1, 2 * RATE), 0.1), RATE))
@@ -126,24 +126,27 @@ def test_what_cannot_be_used_is_counted(make: Maker, capsys: pytest.CaptureFixtu
     assert "left out 2: no file of the answer" in capsys.readouterr().err
 
 
-def test_interference_and_quality_make_a_third_axis(make: Maker) -> None:
+def test_interference_and_quality_make_a_third_axis(make: Estimator) -> None:
     test = rate_test(Loud(), make("singing", axes=("interference", "quality")))
-    rows = rows_of(test, resamples=50)
+    rows = limited_correlations(test, resamples=50)
     assert {row["axis"]: row["metric"] for row in rows} == {
         "interference": "saj_precision", "quality": "saj_faithfulness", WORSE: "saj_overall",
     }  # fmt: skip
-    bars = list(listener_bars(test, rows))
+    bars = list(listener_criteria(test, rows))
     assert [bar.wanted for bar in bars if bar.met] == [0.5, 0.5, 0.6]
 
 
-def test_a_good_judge_meets_the_bars_and_a_bad_one_does_not(make: Maker) -> None:
+def test_a_good_judge_meets_the_bars_and_a_bad_one_does_not(make: Estimator) -> None:
     folder = make()
-    good, bad = ([*listener_bars(test, rows_of(test, 50))] for test in (rate_test(Loud(s), folder) for s in (1, -1)))
+    good, bad = (
+        [*listener_criteria(test, limited_correlations(test, 50))]
+        for test in (rate_test(Loud(s), folder) for s in (1, -1))
+    )
     assert [bar.met for bar in good] == [True, True, False, True]  # its clean targets get 3
     assert [bar.met for bar in bad] == [False] * 4
 
 
-def test_tests_are_found(make: Maker, tmp_path: Path) -> None:
+def test_tests_are_found(make: Estimator, tmp_path: Path) -> None:
     with pytest.raises(Precondition, match=r"expected ratings\.csv in"):
         find_tests(tmp_path)
     first, second = make("one"), make("two")
@@ -151,10 +154,10 @@ def test_tests_are_found(make: Maker, tmp_path: Path) -> None:
     assert find_tests(first) == [first]
 
 
-def test_a_table_without_a_column_or_without_audio_is_refused(make: Maker) -> None:
+def test_a_table_without_a_column_or_without_audio_is_refused(make: Estimator) -> None:
     folder = make()
     table = pd.read_csv(folder / "ratings.csv")
-    table.assign(answer="nowhere.wav").to_csv(folder / "ratings.csv", index=False)
+    table.assign(estimate="nowhere.wav").to_csv(folder / "ratings.csv", index=False)
     with pytest.raises(UsageError, match="found 24 without"):
         rate_test(Loud(), folder)
     table.drop(columns="text").to_csv(folder / "ratings.csv", index=False)
@@ -162,7 +165,7 @@ def test_a_table_without_a_column_or_without_audio_is_refused(make: Maker) -> No
         rate_test(Loud(), folder)
 
 
-def test_the_command_takes_anyones_judge(make: Maker, small_folder: Path) -> None:
+def test_the_command_takes_anyones_judge(make: Estimator, small_folder: Path) -> None:
     arguments = [str(make()), "--judge", str(small_folder), "--resamples", "20"]
     shown = CliRunner().invoke(listeners, arguments)
     assert shown.exit_code == 0, shown.output
@@ -174,9 +177,9 @@ def test_the_command_takes_anyones_judge(make: Maker, small_folder: Path) -> Non
     assert "was trained on" not in shown.stderr
 
 
-def test_the_command_says_what_a_judge_was_trained_on(make: Maker, small_folder: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_a_judge_was_trained_on(make: Estimator, small_folder: Path, tmp_path: Path) -> None:
     test, folder = make(), Path(shutil.copytree(small_folder, tmp_path / "ours"))
-    TrainedOn().and_of(audio.read(test / item / "mixture.wav") for item in "xz").write(folder)
+    TrainingMixtures().extended(audio.read(test / item / "mixture.wav") for item in "xz").write(folder)
     told = CliRunner().invoke(listeners, [str(test), "--judge", str(folder), "--resamples", "20", "--json"])
     assert "was trained on 2 mixtures of gensvs60; what it says of them is too good" in told.stderr
     assert json.loads(told.stdout)["tests"]["gensvs60"]["trained_on"] == 2

@@ -18,9 +18,9 @@ from sam_audio_bench.audio import read, write_wav
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.judge import SAJ
-from sam_audio_bench.judge.checkpoints import find_judge, own_name
+from sam_audio_bench.judge.checkpoints import find_judge, read_judge_name
 from sam_audio_bench.judge.metric import SAMAudioJudge
-from sam_audio_bench.judge.trained_on import TrainedOn
+from sam_audio_bench.judge.training_mixtures import TrainingMixtures
 from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.registry import load_metric
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation, Status
@@ -39,12 +39,12 @@ def question(mixture: Audio, text: str | None = "a dog") -> Item:
     return Item(id="a", group="a", query=Query(mixture=mixture, prompt=Prompt(text=text, spans=spans)))
 
 
-def answer(target: Audio) -> Separation:
+def estimate(target: Audio) -> Separation:
     return Separation(target=target, residual=target)
 
 
 def ask(metric: SAMAudioJudge, mixture: Audio, target: Audio) -> Row:
-    return metric.score([question(mixture)], [answer(target)])[0]
+    return metric.score([question(mixture)], [estimate(target)])[0]
 
 
 def values(row: Row) -> list[float]:
@@ -64,14 +64,14 @@ def test_values_are_the_judges(metric: SAMAudioJudge, tiny: SAJ, noise: Noise) -
 
 
 def test_an_absent_sound_has_no_rating(metric: SAMAudioJudge, noise: Noise) -> None:
-    """Silence is right there, and would be rated lowest; a broken answer is broken all the same."""
+    """Silence is right there, and would be rated lowest; a broken estimate is broken all the same."""
     item = replace(question(noise(0.4)), reference=Audio(torch.zeros(1, noise(0.4).length), noise(0.4).rate))
     silence = Audio(torch.zeros_like(noise(0.4).samples), noise(0.4).rate)
     for target in (silence, noise(0.4, 1)):
-        assert statuses(metric.score([item], [answer(target)])[0]) == {Status.SILENT_REFERENCE}
-    assert statuses(metric.score([item], [answer(noise(0.3))])[0]) == {Status.LENGTH_MISMATCH}
+        assert statuses(metric.score([item], [estimate(target)])[0]) == {Status.SILENT_REFERENCE}
+    assert statuses(metric.score([item], [estimate(noise(0.3))])[0]) == {Status.LENGTH_MISMATCH}
     present = replace(item, reference=noise(0.4, 2))
-    assert values(metric.score([present], [answer(noise(0.4, 1))])[0])
+    assert values(metric.score([present], [estimate(noise(0.4, 1))])[0])
 
 
 def test_registered(tiny_folder: Path) -> None:
@@ -83,10 +83,10 @@ def test_registered(tiny_folder: Path) -> None:
 def test_batch_and_order_change_nothing(metric: SAMAudioJudge, noise: Noise) -> None:
     mixtures = [noise(seconds, seed) for seed, seconds in enumerate((0.3, 0.5, 0.3))]
     items = [question(mixture, text) for mixture, text in zip(mixtures, ("dog", "rain and horn", "dog"), strict=True)]
-    answers = [answer(Audio(mixture.samples * 0.5, mixture.rate)) for mixture in mixtures]
-    together = metric.score(items, answers)
-    assert together == [metric.score([item], [one])[0] for item, one in zip(items, answers, strict=True)]
-    assert together == metric.score(items[::-1], answers[::-1])[::-1]
+    estimates = [estimate(Audio(mixture.samples * 0.5, mixture.rate)) for mixture in mixtures]
+    together = metric.score(items, estimates)
+    assert together == [metric.score([item], [one])[0] for item, one in zip(items, estimates, strict=True)]
+    assert together == metric.score(items[::-1], estimates[::-1])[::-1]
 
 
 @pytest.mark.parametrize("judge", ["tiny", "small"])
@@ -99,27 +99,27 @@ def test_one_call_rates_other_lengths_texts_and_spans(judge: str, request: pytes
         Item(id="a", group="a", query=Query(mixture=noise(seconds, seed), prompt=Prompt(text=text, spans=spans)))
         for seed, (seconds, text, spans) in enumerate(asked)
     ]
-    answers = [answer(noise(seconds, seed + 9)) for seed, (seconds, _, _) in enumerate(asked)]
-    for one, other in zip(single.score(items, answers), batched.score(items, answers), strict=True):
+    estimates = [estimate(noise(seconds, seed + 9)) for seed, (seconds, _, _) in enumerate(asked)]
+    for one, other in zip(single.score(items, estimates), batched.score(items, estimates), strict=True):
         assert values(other) == pytest.approx(values(one), abs=1e-5)
     assert SAMAudioJudge(parity="upstream", device="cpu").batch_size == 1
 
 
 def test_candidates_share_the_mixture(metric: SAMAudioJudge, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
-    item, answers = question(noise(0.4)), [answer(noise(0.4, seed)) for seed in (1, 2, 3)]
-    alone = [metric.score([question(item.query.mixture)], [one])[0] for one in answers]
+    item, estimates = question(noise(0.4)), [estimate(noise(0.4, seed)) for seed in (1, 2, 3)]
+    alone = [metric.score([question(item.query.mixture)], [one])[0] for one in estimates]
     heard = []
     network = metric._network
     prepare = network.prepare_query
     monkeypatch.setattr(network, "prepare_query", lambda *given, **told: heard.append(1) or prepare(*given, **told))
-    assert [metric.score([item], [one])[0] for one in answers] == alone
+    assert [metric.score([item], [one])[0] for one in estimates] == alone
     assert len(heard) == 1
 
 
 def test_what_is_undefined(metric: SAMAudioJudge, noise: Noise) -> None:
     mixture = noise(0.4)
     silence = Audio(torch.zeros(1, mixture.length), mixture.rate)
-    assert len(values(ask(metric, mixture, silence))) == 4  # a missed sound is an answer
+    assert len(values(ask(metric, mixture, silence))) == 4  # a missed sound is an estimate
     assert statuses(ask(metric, silence, mixture)) == {Status.SILENT_REFERENCE}  # nothing to separate
     assert statuses(ask(metric, noise(0.29), noise(0.29, 1))) == {Status.TOO_SHORT}
     assert statuses(ask(metric, silence, silence)) == {Status.BOTH_SILENT}
@@ -128,7 +128,7 @@ def test_what_is_undefined(metric: SAMAudioJudge, noise: Noise) -> None:
     damaged = Audio(mixture.samples * float("inf"), mixture.rate)
     assert statuses(ask(metric, mixture, damaged)) == {Status.NON_FINITE}
     assert statuses(ask(metric, damaged, mixture)) == {Status.NON_FINITE}
-    assert metric.score([question(mixture, None)], [answer(mixture)]) == [(None,) * 4]
+    assert metric.score([question(mixture, None)], [estimate(mixture)]) == [(None,) * 4]
 
 
 @pytest.mark.parametrize("text", ["собака", "no dog", "the zxq"])
@@ -136,43 +136,43 @@ def test_a_prompt_that_says_nothing_has_no_rating(
     small_folder: Path, tiny_folder: Path, noise: Noise, text: str
 ) -> None:
     ours, released = (SAMAudioJudge(judge=str(place), device="cpu") for place in (small_folder, tiny_folder))
-    items, answers = [question(noise(0.4), text), question(noise(0.4), "a dog zxq")], [answer(noise(0.4, 1))] * 2
-    found = ours.score(items, answers)
+    items, estimates = [question(noise(0.4), text), question(noise(0.4), "a dog zxq")], [estimate(noise(0.4, 1))] * 2
+    found = ours.score(items, estimates)
     assert statuses(found[0]) == {Status.NOT_UNDERSTOOD}
     assert len(values(found[1])) == 4  # one word is enough
-    assert len(values(released.score(items[:1], answers[:1])[0])) == 4  # its text encoder reads anything
+    assert len(values(released.score(items[:1], estimates[:1])[0])) == 4  # its text encoder reads anything
 
 
 def test_what_it_was_trained_on_is_said_once(small_folder: Path, tmp_path: Path, noise: Noise) -> None:
     folder = Path(shutil.copytree(small_folder, tmp_path / "run" / "judge"))
     (folder / "README.md").write_text("# our judge\n\ntext")
-    TrainedOn().and_of([noise(0.4), noise(0.4, 5)]).write(folder)
+    TrainingMixtures().extended([noise(0.4), noise(0.4, 5)]).write(folder)
     metric = SAMAudioJudge(judge=str(tmp_path / "run"), device="cpu")  # the run stands for its judge
     assert metric.options["model"] == "our judge"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        metric.score([question(noise(0.4, 2))], [answer(noise(0.4, 1))])
+        metric.score([question(noise(0.4, 2))], [estimate(noise(0.4, 1))])
         with pytest.raises(UserWarning, match="our judge was trained on 2 mixtures, that of a among them"):
-            metric.score([question(noise(0.4))], [answer(noise(0.4, 1))])
-        metric.score([question(noise(0.4))], [answer(noise(0.4, 1))])
+            metric.score([question(noise(0.4))], [estimate(noise(0.4, 1))])
+        metric.score([question(noise(0.4))], [estimate(noise(0.4, 1))])
 
 
 def test_digests_of_mixtures(tmp_path: Path, noise: Noise) -> None:
-    known = TrainedOn().and_of([noise(0.4), noise(0.4)])
+    known = TrainingMixtures().extended([noise(0.4), noise(0.4)])
     known.write(tmp_path)
-    found = TrainedOn.of_folder(tmp_path)
+    found = TrainingMixtures.of_folder(tmp_path)
     assert (found, len(found)) == (known, 1)
     write_wav(tmp_path / "a.wav", noise(0.4))
     assert read(tmp_path / "a.wav") in found
     assert noise(0.4, 1) not in found
-    assert noise(0.4) not in TrainedOn.of_folder(tmp_path / "none")
+    assert noise(0.4) not in TrainingMixtures.of_folder(tmp_path / "none")
     (tmp_path / "trained_on.npy").write_bytes(b"no digests")
     with pytest.raises(BenchError, match="expected digests of mixtures"):
-        TrainedOn.of_folder(tmp_path)
+        TrainingMixtures.of_folder(tmp_path)
 
 
 def test_names_and_places_of_judges(small_folder: Path, tmp_path: Path) -> None:
-    assert find_judge(small_folder).model == own_name(small_folder) == "local"
+    assert find_judge(small_folder).model == read_judge_name(small_folder) == "local"
     assert find_judge("saj-mini").model == "saj-mini"
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(
@@ -335,7 +335,7 @@ def test_command_marks_what_was_not_understood(small_folder: Path, files: list[s
 
 def test_command_says_what_it_was_trained_on(small_folder: Path, files: list[str], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(small_folder, tmp_path / "judge"))
-    TrainedOn().and_of([read(files[1])]).write(folder)
+    TrainingMixtures().extended([read(files[1])]).write(folder)
     assert "was trained on" in command("--judge", str(folder), *files, "--text", "dog").stderr
 
 
@@ -357,9 +357,9 @@ def test_long_clips_are_rated_in_windows(monkeypatch: pytest.MonkeyPatch) -> Non
     for number, span in spans.items():
         part = slice(8_000 * number, 8_000 * (number + 1))
         query = Query(mixture=Audio(mixture[:, part], 16_000), prompt=Prompt(text="a dog", spans=(span,)))
-        rated.append(values(metric.score([replace(whole, query=query)], [answer(Audio(target[:, part], 16_000))])[0]))
+        rated.append(values(metric.score([replace(whole, query=query)], [estimate(Audio(target[:, part], 16_000))])[0]))
     monkeypatch.setattr("sam_audio_bench.judge.metric.LONGEST", 0.5)
-    found = values(metric.score([whole], [answer(Audio(target, 16_000))])[0])
+    found = values(metric.score([whole], [estimate(Audio(target, 16_000))])[0])
     assert found == pytest.approx([sum(axis) / 3 for axis in zip(*rated, strict=True)], abs=1e-6)
-    short = metric.score([whole], [answer(Audio(target[:, :-1], 16_000))])[0]
+    short = metric.score([whole], [estimate(Audio(target[:, :-1], 16_000))])[0]
     assert statuses(short) == {Status.LENGTH_MISMATCH}

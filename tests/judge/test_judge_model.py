@@ -228,17 +228,19 @@ def test_what_cannot_be_scored(tiny: SAJ, noise) -> None:
     mixture = noise(0.2)
     with pytest.raises(UsageError, match="as long as its mixture, 5 frames, found 13"):
         tiny.score(mixture, [noise(0.5)], "dog")
-    with pytest.raises(UsageError, match="at least one answer"):
+    with pytest.raises(UsageError, match="at least one estimate"):
         tiny.score(mixture, [], "dog")
-    with pytest.raises(UsageError, match="finite samples to be judged, found NaN"):
+    with pytest.raises(UsageError, match="finite samples to rate, found NaN"):
         tiny.score(mixture, [Audio(mixture.samples * float("nan"), 48_000)], "dog")
-    with pytest.raises(UsageError, match="finite samples to be judged, found none"):
+    with pytest.raises(UsageError, match="finite samples to rate, found none"):
         tiny.score(Audio(torch.zeros(1, 0), 48_000), [mixture], "dog")
-    with pytest.raises(UsageError, match="a text and at least one answer for each mixture, found 1 mixtures, 2 texts"):
+    with pytest.raises(
+        UsageError, match="a text and at least one estimate for each mixture, found 1 mixtures, 2 texts"
+    ):
         tiny.score_batch([mixture], [[mixture]], ["dog", "rain"])
 
 
-def test_upstream_batches_refuse_answers_of_another_length(tiny_folder: Path, noise) -> None:
+def test_upstream_batches_refuse_estimates_of_another_length(tiny_folder: Path, noise) -> None:
     judge = SAJ.from_pretrained(tiny_folder, parity="upstream")
     with pytest.raises(UsageError, match=r"as long as their mixtures, found \[6\] frames for \[5\]"):
         judge.score_batch([noise(0.2)], [[noise(0.24)]], ["dog"])

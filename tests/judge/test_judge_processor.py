@@ -29,7 +29,7 @@ def test_the_references_batches(golden, case: str, parity: str) -> None:
     assert torch.equal(mask, tensors[f"{case}.mask"])
 
 
-def test_every_case_of_the_reference_is_answered_here(golden_json) -> None:
+def test_every_case_of_the_reference_is_estimateed_here(golden_json) -> None:
     """What fails there, and the bare tensor that it turns into garbage, is refused or put right."""
     odd = {"too_short_for_reflect", "bare_tensor_3d", "bare_tensor_2d", "bare_tensor_1d", "stereo", "wrong_rate"}
     assert {case["name"] for case in golden_json("judge_processor")["cases"]} == odd | set(GOOD)
@@ -65,7 +65,7 @@ def test_stereo() -> None:
 @pytest.mark.parametrize(
     ("given", "rate", "message"),
     [
-        ([torch.zeros(1, 1920)], 8000, "clips at 48000 Hz, which the judge hears, found 8000; resample"),
+        ([torch.zeros(1, 1920)], 8000, "clips at 48000 Hz, the judge's rate, found 8000; resample"),
         ([], 48_000, "expected a list of clips"),
         ([torch.zeros(1920, dtype=torch.int16)], 48_000, r"a float clip .* found torch.int16 \(1920,\)"),
         ([torch.zeros(1, 1, 1920)], 48_000, r"a float clip .* found torch.float32 \(1, 1, 1920\)"),
@@ -93,8 +93,8 @@ class _Lengths:
 @pytest.mark.parametrize(("parity", "read"), [("exact", "a dog"), ("upstream", " A dog ")])
 def test_batches_are_arguments_of_the_judge(parity: str, read: str) -> None:
     tokenizer = _Lengths()
-    mixtures, answers = [torch.ones(1, 1921), torch.ones(1, 1000)], [torch.ones(3840), torch.ones(1920)]
-    found = processor(parity, tokenizer)([" A dog ", "rain"], mixtures, answers, 48_000)
+    mixtures, estimates = [torch.ones(1, 1921), torch.ones(1, 1000)], [torch.ones(3840), torch.ones(1920)]
+    found = processor(parity, tokenizer)([" A dog ", "rain"], mixtures, estimates, 48_000)
     assert {name: tuple(value.shape) for name, value in found.items()} == {
         "input_ids": (2, 2),
         "attention_mask": (2, 2),
@@ -110,9 +110,9 @@ def test_batches_are_arguments_of_the_judge(parity: str, read: str) -> None:
 
 def test_batches_that_do_not_belong_together() -> None:
     clip = torch.ones(1920)
-    with pytest.raises(UsageError, match="as many texts, mixtures and answers, found 1, 1 and 2"):
+    with pytest.raises(UsageError, match="as many texts, mixtures and estimates, found 1, 1 and 2"):
         processor()(["a"], [clip], [clip, clip], 48_000)
-    with pytest.raises(UsageError, match="every answer to be as long as its mixture"):
+    with pytest.raises(UsageError, match="every estimate to be as long as its mixture"):
         processor()(["a"], [clip], [torch.ones(1921)], 48_000)
 
 

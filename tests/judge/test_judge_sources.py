@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from judge.sources import sing, singing, splits
+from judge.sources import singing, splits
 from judge.sources.archives import read_cat, unpack
 from judge.sources.clips import RATE, SHORTEST, cut, decode, encode, joined, level, loudness, pitch, trim
 from judge.sources.effects import Family, classify, effect_jobs, family, load_classes
@@ -27,7 +27,7 @@ from judge.sources.packages import Package, Provenance, Unpacked, check_licence,
 from judge.sources.patterns import PARTS, groove, tune
 from judge.sources.pool import COLUMNS, build, run_job, summarise
 from judge.sources.speech import Turns, sex_of, split_by_pitch
-from judge.sources.voices import sentence
+from judge.sources.synthetic_voices import sentence
 from sam_audio_bench.errors import MediaError, Precondition, StoreError, UsageError
 from sam_audio_bench.files import sha256
 from sam_audio_bench.tasks.recipes import load_stems as mini_stems
@@ -369,25 +369,25 @@ def babble(seconds: float = 6.0) -> np.ndarray:
 
 def test_every_manner_of_singing_is_on_pitch_and_repeatable() -> None:
     pytest.importorskip("pyworld")
-    for number, manner in enumerate(sing.MANNERS):
-        song = sing.sing(babble(), manner, random.Random(number))
+    for number, manner in enumerate(singing.MANNERS):
+        song = singing.sing(babble(), manner, random.Random(number))
         assert song is not None
         assert 2 * RATE < len(song) <= 8.1 * RATE
         assert np.isfinite(song).all()
-        again = sing.sing(babble(), manner, random.Random(number))
+        again = singing.sing(babble(), manner, random.Random(number))
         assert again is not None
         assert np.array_equal(song, again)
-    assert sing.sing(noise(3), sing.MANNERS[0], random.Random(0)) is None
+    assert singing.sing(noise(3), singing.MANNERS[0], random.Random(0)) is None
 
 
 def test_melodies_glide_between_notes_and_tremble_on_long_ones() -> None:
     which = np.repeat([0, 1], 200)
-    calm, rich = sing.MANNERS[2], sing.MANNERS[1]
-    plain = sing.melody(np.where(which, 64.0, 60.0), which, replace(calm, scoop=0), random.Random(0))
+    calm, rich = singing.MANNERS[2], singing.MANNERS[1]
+    plain = singing.melody(np.where(which, 64.0, 60.0), which, replace(calm, scoop=0), random.Random(0))
     assert abs(np.median(plain[50:150]) - 60) < 0.3
     assert abs(np.median(plain[250:350]) - 64) < 0.3
     assert np.abs(np.diff(plain)).max() < 1
-    assert sing.melody(np.full(400, 60.0), 0 * which, rich, random.Random(0))[100:].std() > 2 * plain[60:150].std()
+    assert singing.melody(np.full(400, 60.0), 0 * which, rich, random.Random(0))[100:].std() > 2 * plain[60:150].std()
 
 
 def test_a_voice_sings_in_its_own_group(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -404,9 +404,9 @@ def test_a_voice_sings_in_its_own_group(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyworld", None)
-    sing._world.cache_clear()
+    singing._world.cache_clear()
     with pytest.raises(Precondition, match="pip install pyworld"):
-        sing.sing(babble(), sing.MANNERS[0], random.Random(0))
+        singing.sing(babble(), singing.MANNERS[0], random.Random(0))
 
 
 # splits

@@ -114,7 +114,7 @@ def test_faults(folder: Path, tmp_path: Path) -> None:
 
 def test_what_is_not_understood(words: WordVectors, tokens: WordTokenizer) -> None:
     def remark(text: str, familiar: torch.Tensor | None = None) -> tuple[str, bool] | None:
-        found = words.remark(text, tokens, familiar)
+        found = words.check_prompt(text, tokens, familiar)
         return found and (found.text, found.understood)
 
     assert remark("the dog") is None
@@ -139,8 +139,8 @@ def test_words_in_pieces_are_known_where_they_lead_somewhere(words: WordVectors,
     far = WordVectors(words.config)
     far.load_state_dict(words.state_dict())
     far.names = torch.tensor([[0, 3, 0], [0, 1, 0], [0, 0, 0.5]], dtype=torch.float16)
-    assert far.remark("dog", tokens) is None  # a word of the table
-    found = far.remark("barking", tokens)
+    assert far.check_prompt("dog", tokens) is None  # a word of the table
+    found = far.check_prompt("barking", tokens)
     assert found is not None
     assert not found.understood
-    assert far.remark("barking", tokens, words(*tokens(["bark"]))) is None  # it was trained on
+    assert far.check_prompt("barking", tokens, words(*tokens(["bark"]))) is None  # it was trained on

@@ -74,8 +74,8 @@ def score(
     check_device(device)
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
-    from sam_audio_bench.judge.remarks import prompt_remark
-    from sam_audio_bench.judge.trained_on import TrainedOn
+    from sam_audio_bench.judge.input_checks import check_prompt
+    from sam_audio_bench.judge.training_mixtures import TrainingMixtures
     from sam_audio_bench.tasks.manifest import parse_spans
 
     parsed = parse_spans(" ".join(spans))
@@ -88,9 +88,9 @@ def score(
         note(f"sabench: {place} was not trained on spans and passes them over")
         if not text.strip():
             raise UsageError(f"expected a --text, since {place} does not read spans, found none")
-    if clips[0] in TrainedOn.of_folder(checkpoint.folder):
+    if clips[0] in TrainingMixtures.of_folder(checkpoint.folder):
         note(f"sabench: {place} was trained on {mixture}; its ratings of that are too good")
-    remark = prompt_remark(judge, text, parsed)
+    remark = check_prompt(judge, text, parsed)
     found = judge.score(clips[0], clips[1:], text, spans=parsed)
     if as_json:
         told = {"understood": remark is None or remark.understood, "remark": remark and remark.text}
@@ -104,12 +104,12 @@ def score(
 def _clips(mixture: Path, target: Path) -> list[Audio]:
     """Mixture and answer at one rate; raises UsageError where they cannot be judged."""
     from sam_audio_bench import audio
-    from sam_audio_bench.judge.remarks import clip_fault
+    from sam_audio_bench.judge.input_checks import find_clip_fault
 
     whole, answer = audio.read(mixture), audio.read(target)
     if answer.rate != whole.rate and abs(answer.seconds - whole.seconds) * min(answer.rate, whole.rate) < 1:
         answer = audio.resample(answer, whole.rate)
-    if fault := clip_fault(whole, answer):
+    if fault := find_clip_fault(whole, answer):
         raise UsageError(fault[1])
     return [whole, answer]
 
@@ -180,26 +180,26 @@ def _explained(found: Explanation) -> dict[str, object]:
     """An explanation as JSON has it."""
     from dataclasses import asdict
 
-    from sam_audio_bench.judge.heard import POOR
+    from sam_audio_bench.judge.rationale import POOR_BELOW
     from sam_audio_bench.judge.scores import AXES
 
     return {
         **dict(zip(AXES, found.scores.values[0].tolist(), strict=True)),
         "judge": found.judge,
-        "why": found.why,
+        "why": found.reason,
         "understood": found.remark is None or found.remark.understood,
         "remark": found.remark and found.remark.text,
         "events": [asdict(match) for match in found.matches],
-        "poor_below": POOR,
+        "poor_below": POOR_BELOW,
         "flags": [asdict(flag) for flag in found.flags],
     }
 
 
 def _print_explanation(found: Explanation) -> None:
     """The reason, the events of the prompt, and the passages that are rated poor."""
-    from sam_audio_bench.judge.heard import COMPLAINTS
+    from sam_audio_bench.judge.rationale import FAULT_NAMES
 
-    echo(found.why)
+    echo(found.reason)
     sounds = ("mixture", "answer", "residual")
     if found.matches and (found.remark is None or found.remark.understood):
         echo("")
@@ -210,7 +210,7 @@ def _print_explanation(found: Explanation) -> None:
         print_records(events, ["event", "share", *sounds])
     echo("")
     for flag in found.flags:
-        echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {COMPLAINTS[flag.axis]}")
+        echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {FAULT_NAMES[flag.axis]}")
 
 
 def _explanation(run: Path | str, item: str, place: str, device: str) -> Explanation:
@@ -218,11 +218,11 @@ def _explanation(run: Path | str, item: str, place: str, device: str) -> Explana
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.explain import Explanation
-    from sam_audio_bench.judge.heard import event_matches
-    from sam_audio_bench.judge.remarks import clip_fault, prompt_remark
+    from sam_audio_bench.judge.input_checks import check_prompt, find_clip_fault
+    from sam_audio_bench.judge.rationale import match_events
 
     title, query, target = _answer(run, item)
-    if fault := clip_fault(query.mixture, target):
+    if fault := find_clip_fault(query.mixture, target):
         raise UsageError(fault[1])
     checkpoint = find_judge(place)
     judge = load(checkpoint, device=device)
@@ -237,8 +237,8 @@ def _explanation(run: Path | str, item: str, place: str, device: str) -> Explana
         spans=query.prompt.spans,
         scores=judge.score(query.mixture, [target], text, spans=query.prompt.spans),
         frame_seconds=judge.frame_seconds,
-        matches=event_matches(judge, text, query.mixture, target),
-        remark=prompt_remark(judge, text, query.prompt.spans),
+        matches=match_events(judge, text, query.mixture, target),
+        remark=check_prompt(judge, text, query.prompt.spans),
     )
 
 

@@ -40,12 +40,12 @@ def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.listeners import agreement, find_tests, rate_test, system_means
-    from sam_audio_bench.judge.trained_on import TrainedOn
+    from sam_audio_bench.judge.training_mixtures import TrainingMixtures
     from sam_audio_bench.run.progress import Progress
 
     tests = find_tests(folder)
     checkpoint = find_judge(place)
-    judge, trained = load(checkpoint, device=device), TrainedOn.of_folder(checkpoint.folder)
+    judge, trained = load(checkpoint, device=device), TrainingMixtures.of_folder(checkpoint.folder)
     found: dict[str, object] = {}
     for test in tests:
         with Progress(1) as progress:

@@ -89,7 +89,7 @@ def evaluate(
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.training.measures import agreement_rows, rater_ceilings
-    from sam_audio_bench.judge.training.rating import count_trained_on, rate_examples
+    from sam_audio_bench.judge.training.rating import count_training_mixtures, rate_examples
     from sam_audio_bench.judge.training.tables import read_examples
     from sam_audio_bench.run.progress import Progress
 
@@ -98,7 +98,7 @@ def evaluate(
     judge = load(checkpoint, device=device)
     for reason, count in examples.dropped.items():
         note(f"sabench: left out {count} {reason}")
-    if known := count_trained_on(checkpoint.folder, examples):
+    if known := count_training_mixtures(checkpoint.folder, examples):
         note(f"sabench: {place} was trained on {known} of these mixtures; what it says of them is too good")
     with Progress(1) as progress:
         rated = rate_examples(judge, examples, progress=progress.step_callback("hearing"))

@@ -1,14 +1,14 @@
 """Training, evaluation and export of a judge.
 
-    recipe           configuration of a run, one TOML
+    recipe           configuration of a run, a TOML file
     examples         rows of ratings and the clips that they refer to
     tables           examples from tables of ratings
     shards           examples from tar archives
-    splits           held-out recordings and systems; refuses leakage
+    splits           held-out recordings and systems; rejects leakage
     setup            prepares data and model of a run
     features         features of the frozen encoder, computed once and cached
-    feed             turns rows of examples into batches
-    batches          batches of similar length, several estimates per query
+    dataset          makes batches and targets from rows of examples
+    batches          plans batches of similar length, several estimates per query
     losses           Huber, ranking and spread losses
     trainable_model  the judge in training: initialisation, trainable parts, forward pass
     optimizer        parameter groups, learning rate, moving average of the weights

@@ -1,6 +1,6 @@
-"""Batches of similar length, in which ratings of one mixture stay together.
+"""Plans batches of similar length that keep ratings of one mixture together.
 
-The order depends on seed and epoch alone, so that a run can resume from any step.
+The order depends only on seed and epoch, so that a run can resume from any step.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def plan_epoch(
     max_frames: int,
     together: int,
 ) -> list[Rows]:
-    """The batches of one epoch: every row once.
+    """Returns the batches of one epoch, which contain every row once.
 
     Args:
-        mixtures: number of each row's mixture.
+        mixtures: index of each row's mixture.
         frames: length of each row.
-        seed: of the order.
-        epoch: number, from 0.
-        max_frames: of a batch, rows times the longest; a single mixture may exceed it.
-        together: at most so many rows of one mixture per batch; the others come in further batches.
+        seed: seed of the order.
+        epoch: number of the epoch, from 0.
+        max_frames: of a batch, number of rows times the longest; a single mixture may exceed it.
+        together: maximum number of rows of one mixture per batch; the others go to further batches.
     """
     generator = np.random.default_rng([seed, epoch])
     lengths = np.asarray(frames)
@@ -53,7 +53,7 @@ def plan_epoch(
 
 
 def equal_batches(frames: Sequence[int] | Rows, max_frames: int) -> list[Rows]:
-    """Batches of rows of exactly one length, in order, for ratings without padding."""
+    """Returns batches of rows of exactly equal length, in order, for rating without padding."""
     lengths = np.asarray(frames)
     found = []
     for size in np.unique(lengths):
@@ -64,7 +64,7 @@ def equal_batches(frames: Sequence[int] | Rows, max_frames: int) -> list[Rows]:
 
 
 def _units(mixtures: Rows, generator: np.random.Generator, together: int) -> list[Rows]:
-    """Rows of one mixture, shuffled and divided into groups of at most ``together``."""
+    """Returns shuffled groups of at most ``together`` rows of one mixture."""
     shuffled = generator.permutation(len(mixtures))
     order = shuffled[np.argsort(mixtures[shuffled], kind="stable")]
     ends = np.flatnonzero(np.diff(mixtures[order])) + 1

@@ -1,4 +1,4 @@
-"""The state of a run, written atomically, so that a killed run resumes from the last complete one."""
+"""Stores the state of a run atomically, so that an interrupted run resumes from the last complete state."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from sam_audio_bench.files import atomic_write
 __all__ = ["NAME", "State", "read_state", "write_state"]
 
 NAME = "checkpoint.pt"
-"""Name of the file in a run's folder."""
+"""Name of the checkpoint file in a run's folder."""
 
 
 @dataclass(kw_only=True)
 class State:
-    """The state of a run. Random numbers depend on seed and step alone, so that nothing else has to be stored.
+    """State of a run; random numbers depend only on seed and step, so that nothing else has to be stored.
 
     Attributes:
-        fingerprint: of recipe, data and initial weights; a run with another one cannot resume.
+        fingerprint: digest of recipe, data and initial weights; a run with another one cannot resume.
         epoch: number of the current epoch, from 0.
         batch: steps done in this epoch.
         step: steps done.
         weights: trainable weights by name.
-        average: their moving average.
-        optimizer: its state.
-        best: the averaged weights of the best evaluation.
-        best_score: its SRCC of overall on held-out data; None: not evaluated yet.
-        stale: evaluations since then.
-        looks: results of each evaluation on held-out data, in order; the name is that of the file.
+        average: moving average of the weights.
+        optimizer: state of the optimizer.
+        best: averaged weights of the best evaluation.
+        best_score: SRCC of overall on held-out data in the best evaluation; None: not evaluated yet.
+        stale: evaluations since the best one.
+        looks: results of each evaluation on held-out data, in order; the name is that in the file.
     """
 
     fingerprint: str
@@ -59,10 +59,10 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def read_state(folder: Path, fingerprint: str) -> State | None:
-    """Reads the state of a run; None if there is none yet.
+    """Reads the state of a run; returns None if there is none yet.
 
     Raises:
-        StoreError: it is damaged, or of another recipe, other data or other initial weights.
+        StoreError: it is damaged, or belongs to another recipe, other data or other initial weights.
     """
     path = folder / NAME
     if not path.is_file():
@@ -74,7 +74,7 @@ def read_state(folder: Path, fingerprint: str) -> State | None:
         raise StoreError(f"expected a checkpoint at {path}, found a damaged one ({reason}); start anew") from error
     if state.fingerprint != fingerprint:
         raise StoreError(
-            f"expected the checkpoint at {path} to be of this recipe, its data and its starting weights, found it is "
+            f"expected the checkpoint at {path} to belong to this recipe, its data and its initial weights, found one "
             "of others; start in another folder, or restore them"
         )
     return state

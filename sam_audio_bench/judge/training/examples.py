@@ -1,6 +1,6 @@
 """Training examples of a judge: rows of ratings, and the clips that they refer to.
 
-A row holds the listeners' ratings of one estimate of one query, on up to four axes. Tables and shards give the same.
+A row has the ratings of one estimate for one query, on up to four axes. Tables and shards yield the same format.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ COLUMNS = (
 ``query`` names mixture and prompt, ``item`` the mixture, ``group`` the recording that it was cut from, or those that
 it was mixed from, joined by " & ". ``label`` and ``kind`` are known for simulations: the event that the text
 describes, and whether it is intended, wrong or absent. ``spans`` are as `sam_audio_bench.tasks.manifest.parse_spans`
-reads; ``video`` is a file of features. ``mixture`` and ``answer`` are indices into `Examples.clips`. Axes that were not
-rated are NaN. ``raters`` is the number of ratings that the scores are means of.
+reads; ``video`` is a file of features. ``mixture`` and ``answer`` (an estimate) are indices into `Examples.clips`. Axes
+that were not rated are NaN. ``raters`` is the number of ratings that the scores are means of.
 """
 
 _BIGGEST = 512 * 2**20  # bytes of an encoded clip
@@ -46,7 +46,7 @@ _BETWEEN = " & "
 
 
 def join_recordings(recordings: str | Sequence[str]) -> str:
-    """The group of a mixture of several recordings.
+    """Returns the group of a mixture of one or several recordings.
 
     >>> join_recordings("a"), join_recordings(["b", "a", "b"])
     ('a', 'a & b')
@@ -55,7 +55,7 @@ def join_recordings(recordings: str | Sequence[str]) -> str:
 
 
 def split_recordings(group: str) -> list[str]:
-    """The recordings behind a group.
+    """Returns the recordings of a group.
 
     >>> split_recordings("a & b")
     ['a', 'b']
@@ -65,15 +65,15 @@ def split_recordings(group: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One recording: a file, or a part of an archive."""
+    """An audio clip: a file, or a member of an archive."""
 
     path: Path
     name: str  # within the archive; empty: the file itself
     offset: int = 0
     size: int = -1  # bytes; -1: to the end
 
-    def bytes(self) -> bytes:
-        """The encoded recording; raises MediaError if it is missing or truncated."""
+    def read_bytes(self) -> bytes:
+        """Returns the encoded recording; raises MediaError if it is missing or truncated."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -85,26 +85,26 @@ class Clip:
         return found
 
     def digest(self) -> str:
-        """SHA-256 of the encoded recording."""
-        return hashlib.sha256(self.bytes()).hexdigest()
+        """Returns the SHA-256 of the encoded recording."""
+        return hashlib.sha256(self.read_bytes()).hexdigest()
 
-    def wave(self, rate: int, max_seconds: float) -> Tensor:
-        """Mono at a rate, ``[samples]``, cut to ``max_seconds``.
+    def read_mono(self, rate: int, max_seconds: float) -> Tensor:
+        """Reads the clip as mono at a rate, ``[samples]``, cut to ``max_seconds``.
 
         Raises:
-            MediaError: no recording, no sample, or one that is not finite.
+            MediaError: it is missing, empty or not finite.
         """
-        found = self.sound()
+        found = self.read_audio()
         cut = Audio(found.samples[:, : round(max_seconds * found.rate)], found.rate)
         return audio.resample(audio.to_mono(cut), rate).samples[0].float()
 
-    def sound(self) -> Audio:
-        """The whole recording as it is; raises MediaError as `wave`."""
+    def read_audio(self) -> Audio:
+        """Reads the whole clip unchanged; raises MediaError as `read_mono`."""
         return self._decoded() if self.name else audio.read(self.path)
 
     def _decoded(self) -> Audio:
         try:
-            samples, rate = soundfile.read(io.BytesIO(self.bytes()), dtype="float32", always_2d=True)
+            samples, rate = soundfile.read(io.BytesIO(self.read_bytes()), dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise MediaError(f"expected audio that libsndfile can read at {self}, found: {error}") from error
         if not len(samples) or not np.isfinite(samples).all():
@@ -117,43 +117,43 @@ class Clip:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows with `COLUMNS`, in an order determined by the sources alone, and the clips that they refer to by index."""
+    """Rows with `COLUMNS`, in an order determined only by the sources, and the clips that they refer to by index."""
 
     rows: pd.DataFrame
     clips: tuple[Clip, ...]
-    simulated: bool = False  # whether scores were computed, not given by listeners
-    dropped: Mapping[str, int] = field(default_factory=dict)  # what was left out, by reason, and how many rows
+    simulated: bool = False  # whether scores were computed rather than given by listeners
+    dropped: Mapping[str, int] = field(default_factory=dict)  # number of rows that were left out, by reason
 
     def __post_init__(self) -> None:
         if self.rows.empty:
-            raise UsageError("expected rated answers, found none")
+            raise UsageError("expected rated estimates, found none")
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def only(self, keep: Sequence[bool] | np.ndarray) -> Self:
-        """The rows where ``keep`` is true; clips keep their indices."""
+        """Returns the rows where ``keep`` is true; clips keep their indices."""
         return replace(self, rows=self.rows[np.asarray(keep)].reset_index(drop=True))
 
     def without_texts(self) -> Self:
-        """The rows of intended prompts with empty texts, to train a judge that ignores texts."""
-        there = self.only(self.rows["kind"].isin(("", "intended")).to_numpy(bool))
-        without = replace(there, rows=there.rows.assign(text=""))
-        return without.without("answers rated for a prompt that was not meant", len(self) - len(there))
+        """Returns the rows of intended prompts with empty texts, to train a judge that ignores texts."""
+        intended = self.only(self.rows["kind"].isin(("", "intended")).to_numpy(bool))
+        textless = replace(intended, rows=intended.rows.assign(text=""))
+        return textless.with_dropped("answers rated for a prompt that was not meant", len(self) - len(intended))
 
-    def without(self, reason: str, count: int) -> Self:
-        """The same, with a further reason why as many rows are missing."""
+    def with_dropped(self, reason: str, count: int) -> Self:
+        """Records that ``count`` rows were left out for a reason."""
         if not count:
             return self
         return replace(self, dropped={**self.dropped, reason: self.dropped.get(reason, 0) + count})
 
     def scores(self) -> np.ndarray:
-        """Float64 ``[rows, 4]``, columns as `AXES`, NaN where an axis was not rated."""
+        """Returns the scores, float64 ``[rows, 4]``, columns as `AXES`, NaN where an axis was not rated."""
         return self.rows[list(AXES)].to_numpy(float)
 
     @classmethod
-    def together(cls, parts: Iterable[Examples]) -> Examples:
-        """Concatenates examples; raises UsageError if a query occurs twice with different scores."""
+    def concatenate(cls, parts: Iterable[Examples]) -> Examples:
+        """Concatenates examples; raises UsageError if a query occurs in two sources."""
         rows: list[pd.DataFrame] = []
         clips: list[Clip] = []
         seen: set[str] = set()

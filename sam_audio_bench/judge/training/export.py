@@ -1,4 +1,4 @@
-"""A judge in the official layout: ``config.json``, ``model.safetensors``, its tokenizer, its card."""
+"""Writes a judge in the official layout: ``config.json``, ``model.safetensors``, tokenizer and model card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.judge.config import JudgeConfig
 from sam_audio_bench.judge.network import JudgeNetwork
-from sam_audio_bench.judge.trained_on import FILE as TRAINED_ON
+from sam_audio_bench.judge.training_mixtures import FILE as TRAINED_ON
 from sam_audio_bench.nn.checkpoint import open_weights
 
 __all__ = ["FILES", "export", "write_judge"]
@@ -33,11 +33,11 @@ FILES = (
 
 
 def write_judge(folder: Path, judge: JudgeNetwork, *, tensors: Mapping[str, Tensor], tokenizer: Path | None) -> Path:
-    """Writes what `SAJ.from_pretrained` reads back, bit for bit.
+    """Writes a judge so that `SAJ.from_pretrained` restores it bit for bit.
 
     Args:
-        folder: to write to.
-        judge: whose weights are written, where parameter names are those of the layout.
+        folder: destination.
+        judge: judge whose weights are written under the parameter names of the layout.
         tensors: of the checkpoint that it started from; used for layers that were converted for speed.
         tokenizer: folder of its tokenizer.
     """
@@ -57,7 +57,7 @@ def write_judge(folder: Path, judge: JudgeNetwork, *, tensors: Mapping[str, Tens
 
 
 def config_options(config: JudgeConfig) -> dict[str, object]:
-    """``config.json`` of a judge."""
+    """Returns the content of ``config.json`` of a judge."""
     options = asdict(config)
     if options["small"] is None:
         del options["small"]
@@ -65,8 +65,8 @@ def config_options(config: JudgeConfig) -> dict[str, object]:
     return {name: options[name] for name in ("small", "finetune_transformer", "bottleneck_dim")}
 
 
-def _halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in float16, except for the scale of ratings."""
+def _to_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Converts weights to float16, except for the scale of ratings."""
     exact = ("mean", "std", "calibration")
     return {
         name: value.half() if value.dtype == torch.float32 and name not in exact else value.clone()
@@ -78,13 +78,13 @@ def export(run: Path, folder: Path, *, half: bool = False) -> Path:
     """Copies the judge of a finished run.
 
     Args:
-        run: its folder, or the judge's folder in it.
-        folder: created if needed; must not hold a judge.
-        half: weights in float16, which makes the file smaller and hardly changes ratings.
+        run: folder of the run, or the judge's folder in it.
+        folder: created if needed; must not contain a judge.
+        half: whether to store weights in float16, which halves the file and hardly changes ratings.
 
     Raises:
-        Precondition: the run has no judge yet, or the folder has one already.
-        StoreError: what was written cannot be read back.
+        Precondition: the run has no judge yet, or the folder already has one.
+        StoreError: the written judge differs when read back.
     """
     from sam_audio_bench.judge.model import SAJ
 
@@ -102,7 +102,7 @@ def export(run: Path, folder: Path, *, half: bool = False) -> Path:
                 shutil.copyfile(source / name, temporary)
     if half:
         with atomic_write(folder / "model.safetensors") as temporary:
-            save_file(_halved(open_weights(source)), temporary)
+            save_file(_to_half(open_weights(source)), temporary)
         SAJ.from_pretrained(folder)
         return folder
     ours, theirs = (SAJ.from_pretrained(place).state_dict() for place in (source, folder))

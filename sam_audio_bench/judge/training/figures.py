@@ -1,4 +1,4 @@
-"""Figures of the report: ratings against listeners, calibration of scale and spread, learning curve."""
+"""Figures of the report: judge against listeners, calibration of scale and spread, learning curve."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LIMITS = (0.8, 5.2)
 
 
 @styled
-def scatter_plots(rated: RatedExamples, *, said: str) -> Plot:
-    """Scatter plots of the judge against listeners: one row per axis, one column per domain.
+def scatter_plots(rated: RatedExamples, *, source: str) -> Plot:
+    """Draws scatter plots of judge against listeners: one row per axis, one column per domain.
 
     Args:
         rated: estimates with their ratings.
-        said: name of the scores: "listeners" or "simulated ratings".
+        source: name of the source of scores: "listeners" or "simulated ratings".
     """
     table = _long(rated)
     domains = sorted(table["domain"].unique())
@@ -43,16 +43,16 @@ def scatter_plots(rated: RatedExamples, *, said: str) -> Plot:
         panel.set_ylim(*_LIMITS)
         panel.set_title(f"{domain}: r = {_pearson(part)}, n = {len(part)}" if len(part) else domain)
         if place % len(domains) == 0:
-            panel.set_ylabel(f"{axis}, {said}")
+            panel.set_ylabel(f"{axis}, {source}")
         if place // len(domains) == len(axes) - 1:
             panel.set_xlabel("judge")
-    caption = f"Each point is an answer: what the judge says, and what {said} say. Line: both say the same."
+    caption = f"Each point is an estimate: rating by the judge against that by {source}. Line: equal ratings."
     return Plot(name="scatter", title="Judge against ratings", caption=caption, figure=figure, data=table)
 
 
 @styled
-def reliability_diagram(rated: RatedExamples, *, said: str) -> Plot:
-    """Reliability diagram: mean score per bin of ratings, one panel per axis; arguments as `scatter_plots`."""
+def reliability_diagram(rated: RatedExamples, *, source: str) -> Plot:
+    """Draws reliability diagrams: mean score per bin of ratings, one panel per axis; arguments as `scatter_plots`."""
     table = _long(rated)
     axes = [axis for axis in AXES if axis in set(table["axis"])]
     figure, grid = panels(1, len(axes), (2.5 * len(axes) + 0.5, 2.9))
@@ -71,18 +71,18 @@ def reliability_diagram(rated: RatedExamples, *, said: str) -> Plot:
         panel.set_xlabel("judge")
         counts = found["score"]["count"]
         rows.append(pd.DataFrame({"axis": axis, "judge": x, "score": y, "half_width": error, "n": counts}))
-    grid[0].set_ylabel(f"mean, {said}")
-    caption = "Tenths of the answers in the order of the judge's ratings; bars: 95 %, answers taken as independent."
+    grid[0].set_ylabel(f"mean, {source}")
+    caption = "Deciles of the estimates by the judge's rating; bars: 95 % intervals, assuming independent estimates."
     data = pd.concat(rows, ignore_index=True)
-    return Plot(name="mean_calibration", title="Is the scale true?", caption=caption, figure=figure, data=data)
+    return Plot(name="mean_calibration", title="Calibration of the scale", caption=caption, figure=figure, data=data)
 
 
 @styled
 def spread_calibration(rated: RatedExamples) -> Plot:
-    """Empirical against nominal coverage of the predicted intervals; raises UsageError without spreads."""
+    """Draws empirical against nominal coverage of the predicted intervals; raises UsageError without spreads."""
     table = pd.DataFrame(coverage_rows(rated))
     if table.empty:
-        raise UsageError("expected a judge that says how sure it is, found none")
+        raise UsageError("expected a judge that predicts a spread, found none")
     table = table[table["covered"].notna()]
     figure, (panel,) = panels(1, 1, (4.4, 3.4))
     panel.plot((0, 1), (0, 1), color=ink(), linewidth=0.7)
@@ -92,24 +92,26 @@ def spread_calibration(rated: RatedExamples) -> Plot:
                    linewidth=1, label=axis)  # fmt: skip
     panel.set_xlim(0, 1)
     panel.set_ylim(0, 1)
-    panel.set_xlabel("share that the interval is to hold")
-    panel.set_ylabel("share that it holds")
+    panel.set_xlabel("nominal coverage")
+    panel.set_ylabel("empirical coverage")
     panel.legend(loc="upper left")
-    caption = "The interval is the rating ± a multiple of the spread, the multiple that of a normal distribution."
-    return Plot(name="spread_calibration", title="Is the spread true?", caption=caption, figure=figure, data=table)
+    caption = "Intervals are ratings ± a multiple of the spread, which is that of a normal distribution."
+    return Plot(
+        name="spread_calibration", title="Calibration of the spread", caption=caption, figure=figure, data=table
+    )
 
 
 @styled
 def learning_curve(looks: Sequence[Mapping[str, float]], best: int) -> Plot:
-    """SRCC and RMSE on held-out data against steps.
+    """Draws SRCC and RMSE on held-out data against steps.
 
     Args:
-        looks: as `State.looks`.
+        looks: results of evaluations, see `State.looks`.
         best: step of the evaluation whose weights were kept.
     """
     table = pd.DataFrame(list(looks))
     if table.empty:
-        raise UsageError("expected a run that looked at held-out data, found none")
+        raise UsageError("expected a run with evaluations on held-out data, found none")
     figure, grid = panels(1, 2, (7.4, 3.0), widths=(1, 1))
     for panel, kind in zip(grid, ("srcc", "rmse"), strict=True):
         for at, axis in enumerate(AXES):
@@ -121,12 +123,12 @@ def learning_curve(looks: Sequence[Mapping[str, float]], best: int) -> Plot:
         panel.set_ylabel("SRCC, held out" if kind == "srcc" else "RMSE before calibration, held out")
         panel.grid(axis="y")
     grid[0].legend()
-    caption = "Averaged weights, rating held-out answers. Dotted: the weights that were kept."
-    return Plot(name="learning_curve", title="How training went", caption=caption, figure=figure, data=table)
+    caption = "Averaged weights on held-out estimates. Dotted: the weights that were kept."
+    return Plot(name="learning_curve", title="Learning curve", caption=caption, figure=figure, data=table)
 
 
 def _long(rated: RatedExamples) -> pd.DataFrame:
-    """One row per estimate and axis."""
+    """Returns one row per estimate and axis."""
     rows = rated.examples.rows
     parts = [
         pd.DataFrame(

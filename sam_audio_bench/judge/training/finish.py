@@ -1,4 +1,4 @@
-"""Finishes a run: best weights, calibration, exported judge, report."""
+"""Finishes a run: selects the best weights, calibrates, exports the judge and writes the report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write, sha256
 from sam_audio_bench.judge.checkpoints import find_judge
 from sam_audio_bench.judge.network import JudgeNetwork
-from sam_audio_bench.judge.trained_on import FILE, TrainedOn
-from sam_audio_bench.judge.training.calibration import FEWEST, Calibration, calibrated, widened
+from sam_audio_bench.judge.training.calibration import (
+    MIN_MIXTURES,
+    Calibration,
+    fit_calibration,
+    fit_cautious_calibration,
+)
 from sam_audio_bench.judge.training.checkpoint import State
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.export import write_judge
 from sam_audio_bench.judge.training.measures import agreement_rows
-from sam_audio_bench.judge.training.rating import rate_feed
+from sam_audio_bench.judge.training.rating import rate_dataset
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.training.report import JudgeReport, data_facts, package_versions, write_card, write_report
 from sam_audio_bench.judge.training.setup import TrainingSetup
+from sam_audio_bench.judge.training_mixtures import FILE, TrainingMixtures
 
 __all__ = ["finish"]
 
@@ -32,14 +37,14 @@ __all__ = ["finish"]
 def finish(recipe: Recipe, folder: Path, setup: TrainingSetup, state: State) -> None:
     """Writes ``judge/``, ``predictions.parquet`` and ``report/`` of a run; repeating it changes nothing."""
     judge = setup.start.judge
-    learning = {name: one for name, one in setup.model.named_parameters() if one.requires_grad}
+    trainable = {name: one for name, one in setup.model.named_parameters() if one.requires_grad}
     weights = state.best or state.average
-    _set_weights(learning, weights)
+    _set_weights(trainable, weights)
     setup.model.eval()
     judge.calibrate(None)
-    found = _calibration(recipe, setup, learning, weights)
-    _apply(judge, found)
-    rated = rate_feed(setup.model, setup.held_out, recipe.optimizer.max_frames)
+    found = _fit(recipe, setup, trainable, weights)
+    _apply_calibration(judge, found)
+    rated = rate_dataset(setup.model, setup.held_out, recipe.optimizer.max_frames)
     write_judge(folder / "judge", judge, tensors=setup.start.tensors, tokenizer=setup.start.tokenizer)
     _write_trained_on(folder / "judge", recipe, setup.training.examples)
     with atomic_write(folder / "predictions.parquet") as temporary:
@@ -56,9 +61,9 @@ def finish(recipe: Recipe, folder: Path, setup: TrainingSetup, state: State) -> 
         facts={
             "recipe": recipe.plain(),
             "data": {"trained on": data_facts(setup.training.examples), "held out": data_facts(rated.examples)},
-            "dropped": _dropped(setup),
+            "dropped": _count_dropped(setup),
             "parameters": sum(one.numel() for one in judge.parameters()),
-            "parameters_trained": sum(one.numel() for one in learning.values()),
+            "parameters_trained": sum(one.numel() for one in trainable.values()),
             "weights_sha256": sha256((folder / "judge" / "model.safetensors").read_bytes()),
             "packages": package_versions(),
         },
@@ -67,24 +72,24 @@ def finish(recipe: Recipe, folder: Path, setup: TrainingSetup, state: State) -> 
     write_card(folder / "judge" / "README.md", report, rate=judge.processor.rate)
 
 
-def _calibration(
-    recipe: Recipe, setup: TrainingSetup, learning: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]
+def _fit(
+    recipe: Recipe, setup: TrainingSetup, trainable: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]
 ) -> Calibration:
-    """Scale and spread from the held-out rows; where these are few, from all rows and the judge before its training."""
+    """Fits scale and spread on the held-out rows; if these are few, also uses training rows and the initial judge."""
     most = recipe.optimizer.max_frames
-    held = rate_feed(setup.model, setup.held_out, most, bounded=False)
+    held = rate_dataset(setup.model, setup.held_out, most, bounded=False)
     rows = held.examples.rows
     groups, mixtures = list(rows["group"].astype(str)), int(rows["mixture"].nunique())
-    if mixtures >= FEWEST and len(set(groups)) > 1:
-        sorts = list(rows["domain"].astype(str) + " " + rows["system"].astype(str))
-        return calibrated(held.values, held.spreads, held.scores, groups, recipe.calibration, sorts)
-    learned = rate_feed(setup.model, setup.training, most, bounded=False)
-    before = _before(setup, learning, most)
-    _set_weights(learning, weights)
+    if mixtures >= MIN_MIXTURES and len(set(groups)) > 1:
+        strata = list(rows["domain"].astype(str) + " " + rows["system"].astype(str))
+        return fit_calibration(held.values, held.spreads, held.scores, groups, recipe.calibration, strata)
+    learned = rate_dataset(setup.model, setup.training, most, bounded=False)
+    before = _initial_ratings(setup, trainable, most)
+    _set_weights(trainable, weights)
     knots = setup.start.tensors.get("calibration") if recipe.calibration != "none" and not setup.start.fresh else None
     scores = np.concatenate([held.scores, learned.scores])
-    return widened(
-        before if before is not None else np.broadcast_to(_mean(setup), scores.shape),
+    return fit_cautious_calibration(
+        before if before is not None else np.broadcast_to(_training_mean(setup), scores.shape),
         np.concatenate([held.values, learned.values]),
         None if held.spreads is None or learned.spreads is None else np.concatenate([held.spreads, learned.spreads]),
         scores,
@@ -94,35 +99,39 @@ def _calibration(
     )
 
 
-def _mean(setup: TrainingSetup) -> NDArray[np.float64]:
-    """The mean of the training ratings by axis, which is all that a new judge knows before its training."""
+def _training_mean(setup: TrainingSetup) -> NDArray[np.float64]:
+    """Returns the mean of the training ratings by axis, which is what a new judge predicts before training."""
     found: NDArray[np.float64] = setup.start.judge.mean.detach().double().cpu().numpy()
     return found
 
 
-def _before(setup: TrainingSetup, learning: Mapping[str, nn.Parameter], most: int) -> NDArray[np.float64] | None:
-    """Ratings of the held-out rows and the training rows by the initial judge; None where its weights were random."""
+def _initial_ratings(
+    setup: TrainingSetup, trainable: Mapping[str, nn.Parameter], most: int
+) -> NDArray[np.float64] | None:
+    """Rates held-out rows and training rows by the initial judge; returns None if its weights were random."""
     judge, tensors = setup.start.judge, setup.start.tensors
     if setup.start.fresh:
         return None
-    named = {name: tensors.get(name.removeprefix("judge.")) for name in learning}
-    initial = {name: torch.zeros_like(learning[name]) if one is None else one for name, one in named.items()}
-    _set_weights(learning, initial)
+    named = {name: tensors.get(name.removeprefix("judge.")) for name in trainable}
+    initial = {name: torch.zeros_like(trainable[name]) if one is None else one for name, one in named.items()}
+    _set_weights(trainable, initial)
     knots = tensors.get("calibration")
     judge.calibrate(None if knots is None else knots.float().to(judge.mean.device))
-    found = [rate_feed(setup.model, feed, most, bounded=False).values for feed in (setup.held_out, setup.training)]
+    found = [
+        rate_dataset(setup.model, dataset, most, bounded=False).values for dataset in (setup.held_out, setup.training)
+    ]
     judge.calibrate(None)
     return np.concatenate(found)
 
 
-def _set_weights(learning: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
+def _set_weights(trainable: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, parameter in learning.items():
+        for name, parameter in trainable.items():
             parameter.copy_(weights[name])
 
 
-def _apply(judge: JudgeNetwork, found: Calibration) -> None:
-    """Calibrates scale and spread of a judge."""
+def _apply_calibration(judge: JudgeNetwork, found: Calibration) -> None:
+    """Applies a calibration of scale and spread to a judge."""
     judge.calibrate(None if found.knots is None else found.knots.to(judge.mean.device))
     if found.scales is not None and judge.spread_head is not None:
         with torch.no_grad():
@@ -130,16 +139,16 @@ def _apply(judge: JudgeNetwork, found: Calibration) -> None:
 
 
 def _write_trained_on(folder: Path, recipe: Recipe, examples: Examples) -> None:
-    """Says in a judge's folder which mixtures it, and the judge that it began as, were trained on."""
-    earlier = TrainedOn.of_folder(find_judge(recipe.init).folder) if recipe.init else TrainedOn()
+    """Records in a judge's folder which mixtures it and its initial judge were trained on."""
+    earlier = TrainingMixtures.of_folder(find_judge(recipe.init).folder) if recipe.init else TrainingMixtures()
     clips = [examples.clips[place] for place in sorted(set(examples.rows["mixture"]))]
     try:
-        earlier.and_of(clip.sound() for clip in clips).write(folder)
-    except MediaError:  # features that were heard elsewhere suffice for training
+        earlier.extended(clip.read_audio() for clip in clips).write(folder)
+    except MediaError:  # training needs only cached features, so that the clips may be missing
         (folder / FILE).unlink(missing_ok=True)
 
 
-def _dropped(setup: TrainingSetup) -> dict[str, int]:
-    """Rows that were left out, by reason."""
+def _count_dropped(setup: TrainingSetup) -> dict[str, int]:
+    """Returns the numbers of rows that were left out, by reason."""
     sides = (setup.training.examples.dropped, setup.held_out.examples.dropped)
     return dict(sum(map(Counter, sides), Counter()))

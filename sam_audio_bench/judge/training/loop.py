@@ -1,7 +1,7 @@
-"""The training loop: steps, evaluations on held-out data, checkpoints, and the final judge.
+"""Training loop: steps, evaluations on held-out data, checkpoints, and the final judge.
 
-Random numbers of a step depend on seed and step alone, so that a killed run resumes to the same weights. Processes are
-those of accelerate: each takes its share of the batches of a step, gradients are averaged.
+Random numbers of a step depend only on seed and step, so that an interrupted run resumes to the same weights. Processes
+are those of accelerate: each processes its share of the batches of a step, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import write_json
 from sam_audio_bench.judge.training.batches import plan_epoch
 from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
-from sam_audio_bench.judge.training.feed import Feed
+from sam_audio_bench.judge.training.dataset import RatingDataset
 from sam_audio_bench.judge.training.finish import finish
 from sam_audio_bench.judge.training.losses import Losses, compute_losses
-from sam_audio_bench.judge.training.measures import held_out_numbers
+from sam_audio_bench.judge.training.measures import held_out_metrics
 from sam_audio_bench.judge.training.optimizer import WeightEMA, learning_rate, parameter_groups
-from sam_audio_bench.judge.training.rating import rate_feed
+from sam_audio_bench.judge.training.rating import rate_dataset
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.training.setup import ProcessContext, TrainingSetup, prepare_training
 from sam_audio_bench.judge.training.trainable_model import Batch, TrainableModel
@@ -51,22 +51,24 @@ def train(
 
     Args:
         recipe: configuration of the run.
-        folder: of the run; afterwards it holds ``judge/``, ``report/``, ``predictions.parquet``, ``tensorboard/``.
-        resume: resume from the folder's checkpoint, if there is one.
-        device: "cpu", or "auto": chosen by accelerate.
-        encode_only: stop once all features are cached.
-        show: a progress bar; None: only in a terminal.
+        folder: folder of the run, which receives ``judge/``, ``report/``, ``predictions.parquet`` and ``tensorboard/``.
+        resume: whether to resume from the folder's checkpoint, if there is one.
+        device: "cpu", or "auto" (chosen by accelerate).
+        encode_only: whether to stop when all features are cached.
+        show: whether to show a progress bar; None: only in a terminal.
 
     Returns:
-        The judge's folder; None with ``encode_only``, and in all processes but the main one.
+        The judge's folder; None with ``encode_only``, and in all processes except the main one.
 
     Raises:
         Precondition: accelerate or TensorBoard is not installed, or something that the recipe names is missing.
-        UsageError: a folder with a checkpoint and no ``resume``, or inconsistent data.
-        StoreError: a checkpoint that cannot be resumed.
+        UsageError: the folder has a checkpoint and ``resume`` is false, or data are inconsistent.
+        StoreError: the checkpoint cannot be resumed.
     """
     if (folder / NAME).exists() and not resume:
-        raise UsageError(f"expected a new folder, found a checkpoint in {folder}; go on with --resume, or name another")
+        raise UsageError(
+            f"expected a new folder, found a checkpoint in {folder}; continue with --resume, or name another"
+        )
     accelerator = _accelerator(recipe, device)
     place = ProcessContext(
         device=accelerator.device, rank=accelerator.process_index, ranks=accelerator.num_processes,
@@ -74,7 +76,7 @@ def train(
     )  # fmt: skip
     show = show if accelerator.is_main_process else False
     with Progress(1, show=show) as progress:
-        ready = prepare_training(recipe, folder, place, progress.step_callback("hearing"), encode_only=encode_only)
+        ready = prepare_training(recipe, folder, place, progress.step_callback("encoding"), encode_only=encode_only)
         if encode_only:
             return None
         if accelerator.is_main_process:
@@ -89,30 +91,30 @@ def train(
 
 
 class _Run:
-    """A recipe's steps from the last checkpoint to the end."""
+    """Runs the steps of a recipe from the last checkpoint to the end."""
 
     def __init__(self, recipe: Recipe, folder: Path, ready: TrainingSetup, accelerator: Any) -> None:
         self.recipe, self.folder, self.ready, self.accelerator = recipe, folder, ready, accelerator
         self.unwrapped: TrainableModel = ready.model
-        learning = {name: one for name, one in self.unwrapped.named_parameters() if one.requires_grad}
+        trainable = {name: one for name, one in self.unwrapped.named_parameters() if one.requires_grad}
         optimizer = torch.optim.AdamW(
-            parameter_groups(learning, recipe.optimizer), lr=recipe.optimizer.learning_rate,
+            parameter_groups(trainable, recipe.optimizer), lr=recipe.optimizer.learning_rate,
             betas=recipe.optimizer.betas,
         )  # fmt: skip
-        self.average = WeightEMA(learning, recipe.optimizer.ema)
+        self.average = WeightEMA(trainable, recipe.optimizer.ema)
         self.state = read_state(folder, ready.fingerprint) or State(fingerprint=ready.fingerprint)
         if self.state.step:
             with torch.no_grad():
-                for name, parameter in learning.items():
+                for name, parameter in trainable.items():
                     parameter.copy_(self.state.weights[name])
             optimizer.load_state_dict(self.state.optimizer)
             self.average.load(self.state.average)
-        self.learning = learning
+        self.trainable = trainable
         self.model, self.optimizer = accelerator.prepare(self.unwrapped, optimizer)
         self.writer = _writer(folder, self.state.step) if accelerator.is_main_process else None
 
     def steps(self, progress: Callable[[int, int], None]) -> None:
-        """Trains until the last epoch, or until early stopping."""
+        """Trains until the last epoch or until early stopping."""
         recipe, state = self.recipe, self.state
         while state.epoch < recipe.optimizer.epochs and not self._stops_early():
             batches = self._batches(state.epoch)
@@ -139,7 +141,7 @@ class _Run:
             self.writer.close()
 
     def check_agreement(self) -> None:
-        """Raises StoreError if processes have different weights, which faulty communication can cause."""
+        """Raises StoreError if processes have different weights, which communication faults can cause."""
         if self.accelerator.num_processes == 1:
             return
         from accelerate.utils import gather_object
@@ -153,20 +155,20 @@ class _Run:
             )
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The epoch's batches for all processes."""
-        feed, optimizer = self.ready.training, self.recipe.optimizer
+        """Returns the batches of an epoch for all processes."""
+        dataset, optimizer = self.ready.training, self.recipe.optimizer
         return plan_epoch(
-            feed.mixtures, feed.frames, seed=self.recipe.seed, epoch=epoch, max_frames=optimizer.max_frames,
+            dataset.mixtures, dataset.frames, seed=self.recipe.seed, epoch=epoch, max_frames=optimizer.max_frames,
             together=optimizer.ratings_per_mixture,
         )  # fmt: skip
 
     def _batch_indices(self, first: int, share: int) -> range:
-        """Indices of this process's batches in a step."""
+        """Returns the indices of this process's batches in a step."""
         return range(first + self.accelerator.process_index, first + share, self.accelerator.num_processes)
 
     def _step(self, batches: list[NDArray[np.int64]], fraction: float) -> None:
-        """One step of the optimiser over this process's batches."""
-        recipe, feed = self.recipe, self.ready.training
+        """Makes one step of the optimiser over this process's batches."""
+        recipe, dataset = self.recipe, self.ready.training
         self.unwrapped.train()
         rate = learning_rate(recipe.optimizer, fraction)
         for group in self.optimizer.param_groups:
@@ -176,15 +178,15 @@ class _Run:
             seed = [recipe.seed, self.state.step, number, self.accelerator.process_index]
             generator = np.random.default_rng(seed)
             torch.manual_seed(int(generator.integers(2**62)))
-            batch = _varied(feed, rows, recipe, generator)
+            batch = _augmented_batch(dataset, rows, recipe, generator)
             last = number == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 with self.accelerator.autocast():
                     rated = self.model(batch)
-                found = compute_losses(pool_frames(rated, batch), feed.targets(rows), recipe.loss)
+                found = compute_losses(pool_frames(rated, batch), dataset.targets(rows), recipe.loss)
                 self.accelerator.backward(found.total / len(batches))
             parts.append(found)
-        norm = self.accelerator.clip_grad_norm_(list(self.learning.values()), recipe.optimizer.clip)
+        norm = self.accelerator.clip_grad_norm_(list(self.trainable.values()), recipe.optimizer.clip)
         if not bool(torch.isfinite(norm)):
             raise UsageError(
                 f"expected finite gradients, found {float(norm)} at step {self.state.step}; lower "
@@ -192,7 +194,7 @@ class _Run:
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.update(self.learning, self.state.step)
+        self.average.update(self.trainable, self.state.step)
         self._log_losses(parts, rate, float(norm))
 
     def _log_losses(self, parts: list[Losses], rate: float, norm: float) -> None:
@@ -208,9 +210,9 @@ class _Run:
         """Evaluates the averaged weights on the held-out rows in the main process; all processes get the result."""
         found: list[dict[str, float]] = [{}]
         if self.accelerator.is_main_process:
-            with self.average.swapped_in(self.learning):
-                held = rate_feed(self.unwrapped, self.ready.held_out, self.recipe.optimizer.max_frames)
-            found[0] = {"step": float(self.state.step), "epoch": float(self.state.epoch), **held_out_numbers(held)}
+            with self.average.swapped_in(self.trainable):
+                held = rate_dataset(self.unwrapped, self.ready.held_out, self.recipe.optimizer.max_frames)
+            found[0] = {"step": float(self.state.step), "epoch": float(self.state.epoch), **held_out_metrics(held)}
             if self.writer is not None:
                 for name, value in found[0].items():
                     self.writer.add_scalar(f"held_out/{name}", value, self.state.step)
@@ -231,7 +233,7 @@ class _Run:
         if not self.accelerator.is_main_process:
             return
         state = self.state
-        state.weights = {name: one.detach().cpu().clone() for name, one in self.learning.items()}
+        state.weights = {name: one.detach().cpu().clone() for name, one in self.trainable.items()}
         state.average = self.average.tensors()
         state.optimizer = self.optimizer.state_dict()
         write_state(self.folder, state)
@@ -242,29 +244,32 @@ class _Run:
 
 
 def pool_frames(rated: Tensor, batch: Batch) -> Tensor:
-    """Mean over real frames, float32: ``[B, F, n] -> [B, n]``."""
+    """Averages over real frames, float32: ``[B, F, n] -> [B, n]``."""
     if batch.keep is None:
         return rated.float().mean(dim=1)
     keep = batch.keep[..., None]
     return (rated.float() * keep).sum(dim=1) / keep.sum(dim=1)
 
 
-def _varied(feed: Feed, rows: NDArray[np.int64], recipe: Recipe, generator: np.random.Generator) -> Batch:
-    """A batch in which the classes of some prompts count for nothing, only events, as for texts of no known class.
+def _augmented_batch(
+    dataset: RatingDataset, rows: NDArray[np.int64], recipe: Recipe, generator: np.random.Generator
+) -> Batch:
+    """Returns a batch with augmentation: text dropout, and pitch jitter for a small judge.
 
-    For half as many mixtures they count in part, as for texts that are only near to a known class. A small judge hears
-    all voices of a mixture a little higher or lower than they are.
+    For some mixtures the class of the prompt has no effect, only its events, as for texts without a known class; for
+    half as many it has a reduced effect, as for texts that are only similar to a known class. Pitch jitter shifts all
+    voices of a mixture by the same interval.
     """
-    mixtures, places = np.unique(feed.mixtures[rows], return_inverse=True)
+    mixtures, places = np.unique(dataset.mixtures[rows], return_inverse=True)
     drawn, share = generator.random(len(mixtures)), recipe.text_dropout
     trust = np.where(drawn < share, 0.0, np.where(drawn < 1.5 * share, generator.random(len(mixtures)), 1.0))[places]
-    batch = feed.batch(rows)
-    batch = replace(batch, text_trust=torch.as_tensor(trust[:, None], dtype=torch.float32, device=feed.device))
-    if feed.judge.ear is None or not recipe.pitch_jitter:
+    batch = dataset.batch(rows)
+    batch = replace(batch, text_trust=torch.as_tensor(trust[:, None], dtype=torch.float32, device=dataset.device))
+    if dataset.judge.ear is None or not recipe.pitch_jitter:
         return batch
     higher = (recipe.pitch_jitter * generator.standard_normal(len(mixtures)))[places]
-    octaves = torch.as_tensor(higher, dtype=torch.float32, device=feed.device)
-    return replace(batch, answers=feed.judge.ear.with_voices_moved(batch.answers, octaves))
+    octaves = torch.as_tensor(higher, dtype=torch.float32, device=dataset.device)
+    return replace(batch, estimates=dataset.judge.ear.shift_pitch(batch.estimates, octaves))
 
 
 def _accelerator(recipe: Recipe, device: str) -> Any:
@@ -272,7 +277,7 @@ def _accelerator(recipe: Recipe, device: str) -> Any:
         from accelerate import Accelerator
     except ImportError as error:
         raise Precondition(
-            "expected accelerate, which runs the training, found none; pip install 'sam-audio-bench[train]'"
+            "expected accelerate, which training requires, found none; pip install 'sam-audio-bench[train]'"
         ) from error
     precision = recipe.optimizer.precision
     on_gpu = find_device(device).type == "cuda"
@@ -286,7 +291,7 @@ def _writer(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise Precondition(
-            "expected tensorboard, which keeps the scalars, found none; pip install 'sam-audio-bench[train]'"
+            "expected tensorboard, which logs the scalars, found none; pip install 'sam-audio-bench[train]'"
         ) from error
     kind: Any = SummaryWriter
     return kind(str(folder / "tensorboard"), purge_step=step or None)

@@ -1,4 +1,4 @@
-"""Training losses: error of ratings, order of estimates, and fit of the predicted spread.
+"""Training losses: error of ratings, ranking of estimates, and likelihood of the predicted spread.
 
 All values are in units of the standard deviation of the training ratings. Letters: B rows, 4 axes.
 """
@@ -18,13 +18,13 @@ __all__ = ["Losses", "Targets", "compute_losses", "laplace_nll", "pairwise_ranki
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Ratings of a batch by listeners.
+    """Listeners' ratings of a batch.
 
     Attributes:
         scores: ``[B, 4]``, normalised; NaN where an axis was not rated.
         weights: ``[B]``, by number of raters, 1 on average.
-        mixtures: int64 ``[B]``; ratings of answers to one mixture have the same number.
-        gap: least difference of overall, normalised, at which two estimates count as ordered.
+        mixtures: int64 ``[B]``, the index of the mixture.
+        gap: minimum difference of overall, normalised, from which two estimates are regarded as ordered.
     """
 
     scores: Tensor
@@ -35,7 +35,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """The losses, and their weighted sum."""
+    """The losses and their weighted sum."""
 
     total: Tensor
     huber: Tensor
@@ -44,12 +44,12 @@ class Losses:
 
 
 def compute_losses(rated: Tensor, targets: Targets, recipe: Loss) -> Losses:
-    """The loss of pooled ratings.
+    """Computes the losses of pooled ratings.
 
     Args:
-        rated: ``[B, 4]`` or, followed by logarithms of spreads, ``[B, 8]``.
-        targets: of the same rows.
-        recipe: weights.
+        rated: ``[B, 4]``, or ``[B, 8]`` with logarithms of spreads.
+        targets: targets of the same rows.
+        recipe: weights of the losses.
     """
     values = rated[:, :4]
     axes = rated.new_tensor(recipe.axes)
@@ -76,7 +76,7 @@ def weighted_huber_loss(
         targets: ``[B, 4]``, NaN where an axis was not rated.
         row_weights: ``[B]``.
         axis_weights: ``[4]``.
-        delta: error from which the loss is linear.
+        delta: error above which the loss is linear.
     """
     rated = ~targets.isnan()
     errors = F.huber_loss(ratings, torch.where(rated, targets, ratings.detach()), reduction="none", delta=delta)
@@ -85,14 +85,14 @@ def weighted_huber_loss(
 
 
 def pairwise_ranking_loss(values: Tensor, targets: Targets, *, temperature: float) -> Tensor:
-    """Logistic loss of pairs of ratings that listeners ordered (RankNet, Burges et al., ICML 2005).
+    """Logistic loss of pairs that listeners ordered (RankNet, Burges et al., ICML 2005).
 
-    Pairs are of one mixture: two answers for one prompt, or for two, of which one may ask for something else.
+    Both estimates of a pair are for the same mixture, but their prompts may differ.
 
     Args:
         values: overall ``[B]``.
-        targets: of the same rows; pairs closer than its gap are ignored.
-        temperature: difference in ratings at which the odds are e to 1.
+        targets: targets of the same rows; pairs closer than its gap are ignored.
+        temperature: difference of ratings at which the odds are e to 1.
     """
     overall = targets.scores[:, 0]
     gaps = overall[:, None] - overall[None, :]
@@ -104,7 +104,7 @@ def pairwise_ranking_loss(values: Tensor, targets: Targets, *, temperature: floa
 def laplace_nll(values: Tensor, log_spreads: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
     """Negative log likelihood of errors under a Laplace distribution with the predicted standard deviations.
 
-    Its heavy tails fit the errors better than those of a normal distribution: a few estimates are misjudged by far.
+    Its heavy tails fit the errors better than those of a normal distribution, since a few errors are large.
 
     Args:
         values: ``[B, 4]``.

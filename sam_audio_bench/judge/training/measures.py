@@ -23,22 +23,22 @@ __all__ = [
     "CoverageRow",
     "agreement_rows",
     "coverage_rows",
-    "held_out_numbers",
+    "held_out_metrics",
     "rater_ceilings",
 ]
 
 COEFFICIENTS = {"pearson": "pcc", "spearman": "srcc", "kendall": "tau", "accuracy": "pair_accuracy"}
-"""Coefficients of `sam_audio_bench.stats.correlation` by their usual short names; RMSE is added to them."""
+"""Short names of the coefficients of `sam_audio_bench.stats.correlation`; RMSE is reported as well."""
 
 _LEVELS = ("utterance", "within_item", "system")
 _FEW = 3
-_PAIR_CELLS = 4000  # beyond, the accuracy of all their pairs takes minutes
+_PAIR_CELLS = 4000  # rows; for more, the accuracy over all pairs takes minutes
 
 Ceilings = Mapping[tuple[str, str], float | None]
 
 
 class AgreementRow(TypedDict):
-    """One coefficient of one axis, domain and level, as ``--json`` prints it."""
+    """One coefficient for one axis, domain and level, as ``--json`` prints it."""
 
     axis: str
     domain: str  # "all" pools them
@@ -53,7 +53,7 @@ class AgreementRow(TypedDict):
 
 
 class CoverageRow(TypedDict):
-    """How many scores of one axis lie in the intervals of a nominal coverage."""
+    """Empirical coverage of intervals of one axis at one nominal coverage."""
 
     axis: str
     nominal: float
@@ -61,8 +61,8 @@ class CoverageRow(TypedDict):
     n: int
 
 
-def held_out_numbers(rated: RatedExamples) -> dict[str, float]:
-    """Numbers that monitor a run: SRCC, PCC and RMSE by axis, and the coverage of the 80 % interval of overall."""
+def held_out_metrics(rated: RatedExamples) -> dict[str, float]:
+    """Returns metrics that monitor a run: SRCC, PCC and RMSE by axis, and coverage of the 80 % interval of overall."""
     found = {}
     for at, axis in enumerate(AXES):
         scores, values = rated.scores[:, at], rated.values[:, at]
@@ -83,16 +83,16 @@ def held_out_numbers(rated: RatedExamples) -> dict[str, float]:
 def agreement_rows(
     rated: RatedExamples, *, ceilings: Ceilings | None = None, resamples: int = 1000, seed: int = 0
 ) -> list[AgreementRow]:
-    """One row per axis, domain, level and coefficient.
+    """Returns one row per axis, domain, level and coefficient.
 
-    An item is a query: a mixture and a prompt. Intervals resample recordings and systems (two-way), those
-    of RMSE recordings.
+    An item is a query: a mixture with a prompt. Intervals resample recordings and systems (two-way); those of RMSE
+    resample recordings.
 
     Args:
         rated: ratings by judge and listeners.
         ceilings: √ICC(k) by axis and domain, see `rater_ceilings`.
-        resamples: of the intervals.
-        seed: of the intervals.
+        resamples: bootstrap resamples for the intervals.
+        seed: seed of the resampling.
 
     Returns:
         ``{axis, domain, level, coefficient, value, ci_low, ci_high, n, status, ceiling}``; domain "all" pools them.
@@ -122,7 +122,7 @@ def agreement_rows(
 
 
 def coverage_rows(rated: RatedExamples) -> list[CoverageRow]:
-    """Empirical coverage of intervals with nominal coverage 10, 20 … 90 %: ``{axis, nominal, covered, n}``."""
+    """Returns the empirical coverage of intervals of 10, 20 … 90 %: ``{axis, nominal, covered, n}``."""
     if rated.spreads is None:
         return []
     rows: list[CoverageRow] = []
@@ -135,10 +135,10 @@ def coverage_rows(rated: RatedExamples) -> list[CoverageRow]:
 
 
 def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float | None]:
-    """√ICC(k) by axis and domain of a table that names raters; empty without names.
+    """Returns √ICC(k) by axis and domain of a table with raters; empty without raters.
 
     Raises:
-        StoreError: no tidy table of ratings.
+        StoreError: the table is not a tidy table of ratings.
     """
     from sam_audio_bench.ratings.agreement import noise_ceilings
     from sam_audio_bench.ratings.table import COLUMNS, Ratings
@@ -153,7 +153,7 @@ def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float
 
 
 def _slices(rated: RatedExamples) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Axis, domain, and columns item, group, system, copy, score, value."""
+    """Yields axis, domain, and a table with columns item, group, system, domain, score, value."""
     rows = rated.examples.rows
     for at, axis in enumerate(AXES):
         table = pd.DataFrame(
@@ -172,7 +172,7 @@ def _slices(rated: RatedExamples) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def _correlations(table: pd.DataFrame, *, resamples: int, seed: int) -> list[Correlation]:
-    """Correlations at every level; below system level, repeated estimates of a query are separate columns."""
+    """Returns correlations at every level; below system level, repeated estimates for a query are separate columns."""
     names = [name for name in COEFFICIENTS if name != "accuracy" or len(table) <= _PAIR_CELLS]
     copies = table.groupby(["item", "system"]).cumcount()
     fine = table.assign(system=table["system"] + copies.where(copies > 0, "").map(lambda n: f" {n}" if n != "" else ""))
@@ -186,14 +186,14 @@ def _correlations(table: pd.DataFrame, *, resamples: int, seed: int) -> list[Cor
 
 
 def _matrices(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Scores and values ``[items, systems]``, and the groups of the items."""
+    """Returns scores and values ``[items, systems]``, and the groups of the items."""
     wide = table.pivot_table(index="item", columns="system", values=["score", "value"], aggfunc="mean", sort=True)
     groups = table.groupby("item", sort=True)["group"].min()
     return wide["score"].to_numpy(float), wide["value"].to_numpy(float), [str(name) for name in groups]
 
 
 def _errors(axis: str, domain: str, table: pd.DataFrame, *, resamples: int, seed: int) -> Iterator[AgreementRow]:
-    """RMSE of estimates, and of the means of systems."""
+    """Yields RMSE over estimates and over means of systems."""
     squares = (table["value"] - table["score"]) ** 2
     interval = cluster_interval(squares, table["group"].astype(str), resamples=resamples, seed=seed)
     low, high = (None, None) if interval is None else (float(np.sqrt(interval.low)), float(np.sqrt(interval.high)))

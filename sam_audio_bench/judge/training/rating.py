@@ -1,4 +1,4 @@
-"""Rates examples: from cached features, or from the clips themselves."""
+"""Rates examples from cached features or from their clips."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor
 
 from sam_audio_bench.judge.network import JudgeNetwork
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.trained_on import TrainedOn
 from sam_audio_bench.judge.training.batches import equal_batches
+from sam_audio_bench.judge.training.dataset import RatingDataset, encode_texts, read_video_features, span_states
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.features import FrozenEncoder, encode_mixture
-from sam_audio_bench.judge.training.feed import Feed, encode_texts, span_states, video_features
 from sam_audio_bench.judge.training.trainable_model import Batch, TrainableModel
+from sam_audio_bench.judge.training_mixtures import TrainingMixtures
 from sam_audio_bench.tasks.manifest import parse_spans
 
-__all__ = ["RatedExamples", "count_trained_on", "rate_examples", "rate_feed"]
+__all__ = ["RatedExamples", "count_training_mixtures", "rate_dataset", "rate_examples"]
 
 Floats = NDArray[np.float64]
 
@@ -43,11 +43,11 @@ class RatedExamples:
 
     @property
     def scores(self) -> Floats:
-        """``[rows, 4]``, ratings by listeners; NaN where there are none."""
+        """Ratings by listeners, ``[rows, 4]``; NaN where there are none."""
         return self.examples.scores()
 
     def frame(self) -> pd.DataFrame:
-        """The rows with columns ``saj_AXIS`` and ``saj_AXIS_spread``, and without indices of clips."""
+        """Returns the rows with columns ``saj_AXIS`` and ``saj_AXIS_spread``, and without indices of clips."""
         found = self.examples.rows.drop(columns=["mixture", "answer"])
         for at, axis in enumerate(AXES):
             found[f"saj_{axis}"] = self.values[:, at]
@@ -56,24 +56,26 @@ class RatedExamples:
         return found
 
 
-def rate_feed(model: TrainableModel, feed: Feed, max_frames: int, *, bounded: bool = True) -> RatedExamples:
-    """Rates the rows of a feed, without padding and in evaluation mode; leaves the mode as it was.
+def rate_dataset(
+    model: TrainableModel, dataset: RatingDataset, max_frames: int, *, bounded: bool = True
+) -> RatedExamples:
+    """Rates the rows of a dataset without padding and in evaluation mode, and restores the model's mode.
 
     Args:
-        model: what rates.
-        feed: its rows.
-        max_frames: of a batch.
+        model: the model.
+        dataset: the rows.
+        max_frames: maximum number of frames of a batch.
         bounded: see `JudgeNetwork.pool`.
     """
-    count = len(feed.examples)
+    count = len(dataset.examples)
     values, spreads = np.full((count, len(AXES)), np.nan), np.full((count, len(AXES)), np.nan)
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for rows in equal_batches(feed.frames, max_frames):
-            _rate_into(model, feed.batch(rows, padded=False), rows, values, spreads, bounded=bounded)
+        for rows in equal_batches(dataset.frames, max_frames):
+            _rate_into(model, dataset.batch(rows, padded=False), rows, values, spreads, bounded=bounded)
     model.train(training)
-    return RatedExamples(feed.examples, values, None if model.judge.spread_head is None else spreads)
+    return RatedExamples(dataset.examples, values, None if model.judge.spread_head is None else spreads)
 
 
 def rate_examples(
@@ -86,13 +88,13 @@ def rate_examples(
     """Rates examples from their clips; each mixture and estimate is encoded once, nothing is cached on disk.
 
     Args:
-        judge: in evaluation mode.
-        examples: what to rate.
+        judge: the judge, in evaluation mode.
+        examples: the examples to rate.
         max_seconds: longer clips are cut.
         progress: callback (done, total) over mixtures.
 
     Raises:
-        MediaError, UsageError: clips or features that cannot be used. Precondition: no tokenizer.
+        MediaError, UsageError: clips or features cannot be used. Precondition: there is no tokenizer.
     """
     model, device = TrainableModel(judge, trains_backbone=False), judge.head.weight.device
     encoder = FrozenEncoder(model=model, digest="", max_seconds=max_seconds, device=device)
@@ -106,28 +108,30 @@ def rate_examples(
             progress(done, len(mixtures))
             rows = np.flatnonzero(indices == mixture)
             part = examples.rows.iloc[rows]
-            answers = part["answer"].drop_duplicates().astype(int).tolist()
-            features = encode_mixture(encoder, examples, int(mixture), answers)
-            vectors = texts.lookup(list(part["text"])).to(device)
-            batch = _batch(judge, features, part, [answers.index(int(one)) for one in part["answer"]], vectors)
+            estimates = part["answer"].drop_duplicates().astype(int).tolist()
+            features = encode_mixture(encoder, examples, int(mixture), estimates)
+            vectors = texts.select(list(part["text"])).to(device)
+            batch = _mixture_batch(
+                judge, features, part, [estimates.index(int(one)) for one in part["answer"]], vectors
+            )
             _rate_into(model, batch, rows, values, spreads)
     progress(len(mixtures), len(mixtures))
     return RatedExamples(examples, values, None if judge.spread_head is None else spreads)
 
 
-def count_trained_on(folder: Path, examples: Examples) -> int:
-    """How many mixtures the judge in a folder was trained on, as far as it tells."""
-    known = TrainedOn.of_folder(folder)
+def count_training_mixtures(folder: Path, examples: Examples) -> int:
+    """Counts the mixtures that the judge in a folder was trained on, as far as they are recorded."""
+    known = TrainingMixtures.of_folder(folder)
     if not len(known):
         return 0
-    return sum(examples.clips[int(place)].sound() in known for place in examples.rows["mixture"].unique())
+    return sum(examples.clips[int(place)].read_audio() in known for place in examples.rows["mixture"].unique())
 
 
-def _batch(
+def _mixture_batch(
     judge: JudgeNetwork, features: tuple[Tensor, Tensor], part: pd.DataFrame, indices: list[int], texts: Tensor
 ) -> Batch:
-    """A batch of rows of one mixture; ``indices`` are those of their estimates."""
-    mixture, answers = features
+    """Returns a batch of rows of one mixture; ``indices`` are those of their estimates."""
+    mixture, estimates = features
     size = len(mixture)
     spans = video = None
     if "spans" in judge.prompts and any(part["spans"]):
@@ -135,14 +139,14 @@ def _batch(
         spans = span_states([parse_spans(text) for text in part["spans"]], size, hop=hop, rate=rate)
     if judge.video_proj is not None and any(part["video"]):
         width = judge.video_proj.in_features
-        rows = [video_features(path, size, width) if path else torch.zeros(size, width) for path in part["video"]]
+        rows = [read_video_features(path, size, width) if path else torch.zeros(size, width) for path in part["video"]]
         video = torch.stack(rows)
     if judge.ear is not None:
-        marks = judge.ear.marks(mixture[None], answers[indices], texts, spans=spans)
-        return Batch(mixtures=marks[..., :0], answers=marks, texts=texts)
+        features = judge.ear.frame_features(mixture[None], estimates[indices], texts, spans=spans)
+        return Batch(mixtures=features[..., :0], estimates=features, texts=texts)
     return Batch(
         mixtures=mixture.expand(len(part), -1, -1),
-        answers=answers[indices],
+        estimates=estimates[indices],
         texts=texts,
         spans=spans,
         video=video,
@@ -158,7 +162,7 @@ def _rate_into(
     *,
     bounded: bool = True,
 ) -> None:
-    """Rates a batch and writes the ratings into its rows."""
+    """Rates a batch and writes the ratings into the given rows of the outputs."""
     rated = model(batch)
     keep = torch.ones(rated.shape[:2], dtype=torch.bool, device=rated.device)
     scores = model.judge.pool(rated, keep, bounded=bounded)

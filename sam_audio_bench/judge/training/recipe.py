@@ -1,7 +1,7 @@
-"""The configuration of a training run, one TOML.
+"""Configuration of a training run, read from a TOML file.
 
-Every table is a frozen dataclass; an unknown key is refused with a suggestion. There are recipes in
-``judge/recipes`` of the repository; docs/judge-training.md explains each key.
+Every table is a frozen dataclass; an unknown key is rejected with a suggestion. Recipes are in ``judge/recipes`` of the
+repository; docs/judge-training.md explains each key.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ PRECISIONS = ("auto", "float32", "bf16")
 """Precision of the forward pass: bf16 under autocast; "auto" uses it on a GPU that supports it."""
 
 CALIBRATIONS = ("least_squares", "quantiles", "none")
-"""Final monotone piecewise linear mapping of ratings: for the least error on held-out data, or to match the
-distribution of listeners' ratings."""
+"""Final monotone piecewise linear mapping of ratings: for the least error on held-out data, to match the distribution
+of listeners' ratings, or none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """Options that are read from a table of the TOML."""
+    """Options that are read from a table of the TOML file."""
 
     @classmethod
     def of(cls, options: Any, where: str) -> Self:
-        """The options of a table; raises UsageError for unknown keys and values of another type."""
+        """Reads the options of a table; raises UsageError for unknown keys and values of another type."""
         if not isinstance(options, Mapping):
             raise UsageError(f"expected a table [{where}] in the recipe, found {options!r}")
         known = {item.name: item for item in fields(cls)}
@@ -61,10 +61,10 @@ class _Table:
 class Data(_Table):
     """Data; paths are relative to the working folder."""
 
-    train: tuple[str, ...] = ()  # tables of ratings, and folders of shards
-    valid: tuple[str, ...] = ()  # the same; empty: held out of train
-    hold_out_groups: float = 0.1  # share of the recordings of train that valid gets
-    hold_out_systems: tuple[str, ...] = ()  # systems of train that only valid has
+    train: tuple[str, ...] = ()  # tables of ratings and folders of shards
+    valid: tuple[str, ...] = ()  # likewise; empty: held out from train
+    hold_out_groups: float = 0.1  # share of the recordings of train that is held out
+    hold_out_systems: tuple[str, ...] = ()  # systems of train that are held out
     max_seconds: float = 30.0  # longer clips are cut
     texts: bool = True  # whether to use prompts; if not, only rows of intended prompts are kept, with empty texts
     cache: str = ""  # folder of cached features; empty: in the run's folder
@@ -74,9 +74,9 @@ class Data(_Table):
 class Extend(_Table):
     """Inputs and outputs added to the network of ``init``."""
 
-    spread: bool = True  # it says how sure it is
+    spread: bool = True  # an output for the standard deviation of the error
     spans: bool = False  # an input for spans
-    video_width: int = 0  # it sees video features of this width
+    video_width: int = 0  # width of an input for video features; 0: none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +85,9 @@ class Loss(_Table):
 
     huber_delta: float = 0.5  # in standard deviations of the ratings
     axes: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # weights, in the order of `AXES`
-    raters_cap: float = 0.0  # a mean of more raters weighs no more than one of so many; 0: no cap
-    ranking: float = 0.2  # weight of the loss for the order of estimates of one query
-    ranking_gap: float = 0.5  # rating points; smaller differences are no order
+    raters_cap: float = 0.0  # maximum number of raters by which a mean is weighted; 0: no cap
+    ranking: float = 0.2  # weight of the loss for the order of estimates of one mixture
+    ranking_gap: float = 0.5  # rating points; pairs with smaller differences are ignored
     ranking_temperature: float = 0.5  # standard deviations
     spread: float = 0.1  # weight of the likelihood of errors under the spread
 
@@ -98,16 +98,16 @@ class Optimizer(_Table):
 
     learning_rate: float = 1e-3
     final_rate: float = 0.01  # share of learning_rate at the end
-    backbone_rate: float = 0.1  # share of learning_rate for the backbone, where it is trained
+    backbone_rate: float = 0.1  # share of learning_rate for the backbone, if it is trained
     weight_decay: float = 0.01  # not of biases, norms and embeddings
     betas: tuple[float, float] = (0.9, 0.98)
     epochs: int = 10
     warmup: float = 0.05  # share of all steps
     clip: float = 1.0  # norm of the gradient
-    ema: float = 0.999  # of the weights, reached slowly; 0: none
-    max_frames: int = 8000  # of one batch: answers times frames of the longest
-    ratings_per_mixture: int = 12  # at most, in one batch
-    accumulate: int = 1  # batches a step
+    ema: float = 0.999  # decay of the moving average, after a warm-up; 0: none
+    max_frames: int = 8000  # per batch: number of estimates times frames of the longest
+    ratings_per_mixture: int = 12  # maximum per batch
+    accumulate: int = 1  # batches per step
     precision: str = "auto"
 
 
@@ -115,9 +115,9 @@ class Optimizer(_Table):
 class Stop(_Table):
     """Evaluation interval, early stopping and checkpoint interval."""
 
-    every: int = 0  # steps between looks at held-out data; 0: once an epoch
-    patience: int = 0  # looks without a better SRCC of overall; 0: never stop early
-    checkpoint: int = 200  # steps between checkpoints; each look makes one, too
+    every: int = 0  # steps between evaluations on held-out data; 0: once per epoch
+    patience: int = 0  # evaluations without a better SRCC of overall; 0: never stop early
+    checkpoint: int = 200  # steps between checkpoints; each evaluation also writes one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +126,14 @@ class Recipe(_Table):
 
     name: str = "judge"
     seed: int = 0
-    init: str = ""  # a judge's folder or name; empty: [judge], a small judge's config, at random
-    reset: tuple[str, ...] = ()  # parts of init whose weights are drawn anew
-    train: tuple[str, ...] = ("all",)  # parts that learn
-    listener: str = ""  # folder of a small judge's listener, or a small judge that has it, where there is [judge]
-    words: str = ""  # the same of its word vectors
-    prototypes: str = ""  # the same of its prototypes, with the names of their recordings; empty: none
-    pitch_jitter: float = 0.0  # octaves: deviation by which a small judge hears all voices of a mixture higher or lower
-    text_dropout: float = 0.5  # share of mixtures whose prompts a small judge reads through the names of events alone
+    init: str = ""  # a judge's folder or name; empty: [judge], the config of a small judge with random weights
+    reset: tuple[str, ...] = ()  # parts of init that are reinitialised at random
+    train: tuple[str, ...] = ("all",)  # parts that are trained
+    listener: str = ""  # with [judge]: folder of an audio encoder, or of a small judge whose audio encoder is used
+    words: str = ""  # likewise for its word vectors
+    prototypes: str = ""  # likewise for its prototypes, with the names of their recordings; empty: none
+    pitch_jitter: float = 0.0  # octaves: standard deviation of a pitch shift of all voices of a mixture (small judge)
+    text_dropout: float = 0.5  # share of mixtures whose prompts have events only, without a class (small judge)
     calibration: str = "least_squares"
     judge: Mapping[str, object] = field(default_factory=dict)
     data: Data = Data()
@@ -150,7 +150,9 @@ class Recipe(_Table):
         if not self.train:
             raise UsageError(f"expected train to name parts among {', '.join(PARTS)}, found none")
         if bool(self.init) == bool(self.judge):
-            raise UsageError("expected either init, a judge to go on from, or [judge], a small config to start from")
+            raise UsageError(
+                "expected either init, a judge to continue from, or [judge], the config of a new small judge"
+            )
         if not self.data.train:
             raise UsageError("expected data.train to name tables of ratings or folders of shards, found none")
         if len(self.loss.axes) != 4:
@@ -160,7 +162,7 @@ class Recipe(_Table):
                 raise UsageError(f"expected {name} between {low:g} and {high:g} in the recipe, found {value:g}")
 
     def plain(self) -> dict[str, object]:
-        """The recipe as JSON has it."""
+        """Returns the recipe as a plain dict, for JSON."""
         return asdict(self)
 
 
@@ -168,14 +170,14 @@ _TABLES: Mapping[str, type[_Table]] = {kind.__name__: kind for kind in (Data, Ex
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """The recipe in a file.
+    """Reads the recipe in a file.
 
     Args:
-        path: a TOML.
-        changes: ``key=value`` or ``table.key=value``, values as TOML writes them.
+        path: a TOML file.
+        changes: ``key=value`` or ``table.key=value``, with values in TOML syntax.
 
     Raises:
-        Precondition: no file. UsageError: no TOML, an unknown key, or an invalid value.
+        Precondition: the file is missing. UsageError: invalid TOML, an unknown key, or an invalid value.
     """
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -185,20 +187,20 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"expected TOML in {path}, found: {error}") from error
     for change in changes:
         _change(options, change)
-    return recipe_of({name: _at_home(value) for name, value in options.items()})
+    return recipe_of({name: _expand_paths(value) for name, value in options.items()})
 
 
-def _at_home(value: object) -> object:
-    """A value whose paths know the home folder."""
+def _expand_paths(value: object) -> object:
+    """Expands ``~`` in a value's paths."""
     if isinstance(value, dict):
-        return {name: _at_home(one) for name, one in value.items()}
+        return {name: _expand_paths(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_at_home(one) for one in value]
+        return [_expand_paths(one) for one in value]
     return str(expand_home(value)) if isinstance(value, str) and value.startswith("~") else value
 
 
 def recipe_of(options: Mapping[str, object]) -> Recipe:
-    """The recipe in the tables of a TOML, or as `Recipe.plain` gave it."""
+    """Returns the recipe in the tables of a TOML file, or in the result of `Recipe.plain`."""
     return Recipe.of(options, "recipe")
 
 
@@ -240,7 +242,7 @@ def _among(names: Sequence[str], known: Sequence[str], key: str) -> None:
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
-    """A value of TOML as its field's annotation has it; raises UsageError for another type."""
+    """Converts a TOML value to the type of its field; raises UsageError for another type."""
     text = str(kind)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     many = isinstance(value, list | tuple)
@@ -264,7 +266,7 @@ def _change(options: dict[str, object], change: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text  # a word without quotes
+        value = text  # a string without quotes
     *tables, name = key.strip().split(".")
     if not equals or not name:
         raise UsageError(f"expected a change as table.key=value, found {change!r}")

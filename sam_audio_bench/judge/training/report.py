@@ -1,4 +1,4 @@
-"""The report of a judge: figures, ``report.json``, and the card that goes with its weights."""
+"""The report of a judge: figures, ``report.json``, and the model card."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DataFacts(TypedDict):
 
     rows: int
     queries: int
-    answers: int
+    estimates: int
     mixtures: int
     recordings: int
     systems: list[str]
@@ -42,7 +42,7 @@ class DataFacts(TypedDict):
 
 
 class ReportFacts(TypedDict):
-    """Further entries of ``report.json``; all but ``data`` are those of a training run."""
+    """Further entries of ``report.json``; all but ``data`` exist only for a training run."""
 
     recipe: NotRequired[dict[str, object]]
     data: dict[str, DataFacts]
@@ -58,12 +58,12 @@ class JudgeReport:
     """Content of the report of a judge.
 
     Attributes:
-        name: of the judge.
+        name: name of the judge.
         rated: held-out examples with ratings.
         agreement: rows of `agreement_rows`.
-        coverage: of the 80 % interval by axis, fitted and counted on different recordings; empty: not known.
-        calibration: a sentence about where scale and spread come from.
-        looks: evaluations during the run, empty if there was none.
+        coverage: of the 80 % interval by axis, fitted and measured on different recordings; empty if unknown.
+        calibration: a sentence on how scale and spread were fitted.
+        looks: evaluations during the run; empty if there were none.
         best: step of the weights that were kept.
         facts: further entries of ``report.json``.
     """
@@ -80,8 +80,8 @@ class JudgeReport:
 
 def write_report(folder: Path, report: JudgeReport) -> Path:
     """Writes figures as SVG, PNG and CSV, and ``report.json``; returns the latter's path."""
-    said = rating_source(report.rated.examples)
-    plots = [scatter_plots(report.rated, said=said), reliability_diagram(report.rated, said=said)]
+    source = rating_source(report.rated.examples)
+    plots = [scatter_plots(report.rated, source=source), reliability_diagram(report.rated, source=source)]
     if report.rated.spreads is not None:
         plots.append(spread_calibration(report.rated))
     if report.looks:
@@ -93,7 +93,7 @@ def write_report(folder: Path, report: JudgeReport) -> Path:
         path,
         {
             "judge": report.name,
-            "scores": said,
+            "scores": source,
             "agreement": list(report.agreement),
             "coverage_80": dict(report.coverage),
             "calibration": report.calibration,
@@ -107,12 +107,12 @@ def write_report(folder: Path, report: JudgeReport) -> Path:
 
 
 def rating_source(examples: Examples) -> str:
-    """Name of the source of the scores, for figures and cards."""
+    """Returns the name of the source of scores, for figures and cards."""
     return "simulated ratings" if examples.simulated else "listeners"
 
 
 def data_facts(examples: Examples) -> DataFacts:
-    """Sizes of a set: rows, queries, estimates, mixtures, recordings, systems, rows by domain."""
+    """Returns sizes of a set: rows, queries, estimates, mixtures, recordings, systems, rows by domain."""
     rows = examples.rows
     return {
         "rows": len(rows),
@@ -126,38 +126,38 @@ def data_facts(examples: Examples) -> DataFacts:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of packages that affect the result."""
+    """Returns versions of packages that affect the result."""
     return {name: version(name) for name in _PACKAGES}
 
 
 _CARD = """# {{ name }}
 
-A judge of separated audio: from a mixture, an answer and a prompt it says what {{ said }} would say, overall, recall,
+A judge of separated audio: from mixture, estimate and prompt it predicts ratings by {{ said }}: overall, recall,
 precision and faithfulness from 1 to 5, without a clean reference. Made with sam-audio-bench:
 
     from sam_audio_bench.judge import load
-    load("path/to/this/folder").score(mixture, [answer], "dog barking")
+    load("path/to/this/folder").score(mixture, [estimate], "dog barking")
 
 {% if simulated -%}
-**It was trained on simulated ratings**, computed from exactly known targets and errors. No listener heard them. It says
-what the formula would say, as far as it can tell without the reference.
+**It was trained on simulated ratings**, computed from exactly known targets and errors; no listener rated them. It
+predicts the result of the formula, as far as that is possible without the reference.
 {% else -%}
 It was trained on ratings by listeners.
 {% endif %}
 ## Data
 
-| | rows | answers | mixtures | recordings | systems |
+| | rows | estimates | mixtures | recordings | systems |
 | --- | ---: | ---: | ---: | ---: | ---: |
 {% for side, facts in data.items() -%}
 | {{ side }} | {{ sizes(facts) | join(" | ") }} |
 {% endfor %}
-Held-out answers are of other recordings than those it was trained on{% if new %}, and by systems that it never heard:
-{{ new | join(", ") }}{% endif %}. Trained parts: {{ parts | join(", ") }}; {{ parameters }} parameters learned.
+Held-out estimates are of recordings that it was not trained on{% if new %}, and by systems that it was not trained on:
+{{ new | join(", ") }}{% endif %}. Trained parts: {{ parts | join(", ") }}; {{ parameters }} parameters.
 {% if dropped %}
 Left out were
 {% for reason, count in dropped.items() %}{{ count }} {{ reason }}{{ "; " if not loop.last else "." }}{% endfor %}
 {% endif %}
-## How well it does on held-out answers
+## Performance on held-out estimates
 
 | domain | axis | PCC | SRCC | RMSE | n |
 | --- | --- | ---: | ---: | ---: | ---: |
@@ -165,32 +165,32 @@ Left out were
 | {{ row.domain }} | {{ row.axis }} | {{ row.pcc }} | {{ row.srcc }} | {{ row.rmse }} | {{ row.n }} |
 {% endfor %}
 In brackets: 95 % intervals; of correlations, over recordings and systems. Weights, scale and spread were chosen on
-these answers, so the numbers are a little too good; measure on others with `sabench judge evaluate`.
+these estimates, so the numbers are slightly too good; measure on others with `sabench judge evaluate`.
 
 {{ calibration }}
 {% if coverage -%}
-Its 80 % interval (rating ± 1.28 spreads), fitted on some of the recordings, held this share of the others:
+Its 80 % interval (rating ± 1.28 spreads), fitted on some of the recordings, covers this share of the others:
 {% for axis, share in coverage.items() %}{{ axis }} {{ share }}{{ ", " if not loop.last else "." }}{% endfor %}
 {% endif %}
 ## Limits
 
-It hears mono at {{ rate }} Hz. It knows the sounds and the errors that it was trained on; others it may misjudge
-without being less sure. It is no substitute for a listening test where a decision hangs on it.
+It uses mono at {{ rate }} Hz. It may misjudge sounds and errors that it was not trained on without a wider interval. It
+does not replace a listening test if a decision depends on it.
 """
 
 
 def write_card(path: Path, report: JudgeReport, *, rate: int) -> None:
-    """Writes the model card, with everything known from the run; add the rest, such as licences, by hand."""
+    """Writes the model card with everything known from the run; add the rest, such as licences, by hand."""
     facts = report.facts
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    held, learned = facts["data"]["held out"], facts["data"]["trained on"]
+    held, training = facts["data"]["held out"], facts["data"]["trained on"]
     text = environment.from_string(_CARD).render(
         name=report.name,
         said=rating_source(report.rated.examples),
         simulated=report.rated.examples.simulated,
         data=facts["data"],
         sizes=lambda one: [one[name] for name in _SIZES] + [len(one["systems"])],
-        new=[name for name in held["systems"] if name not in learned["systems"]],
+        new=[name for name in held["systems"] if name not in training["systems"]],
         parts=facts["recipe"]["train"],
         parameters=f"{facts['parameters_trained']:,}",
         table=_table(report.agreement),
@@ -203,7 +203,7 @@ def write_card(path: Path, report: JudgeReport, *, rate: int) -> None:
 
 
 def _table(agreement: Sequence[AgreementRow]) -> list[dict[str, str]]:
-    """One line per domain and axis, at utterance level."""
+    """Returns one line per domain and axis, at utterance level."""
     frame = pd.DataFrame(list(agreement))
     frame = frame[frame["level"] == "utterance"]
     lines = []

@@ -1,4 +1,4 @@
-"""Prepares a run from its recipe: data without leakage, judge, cached features."""
+"""Prepares a run from its recipe: splits the data, loads the initial judge and caches features."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import dump_json, sha256
 from sam_audio_bench.judge.scores import AXES
+from sam_audio_bench.judge.training.dataset import RatingDataset, encode_texts
 from sam_audio_bench.judge.training.examples import Examples
 from sam_audio_bench.judge.training.features import Chunk, FeatureStore, FrozenEncoder, encode_share
-from sam_audio_bench.judge.training.feed import Feed, encode_texts
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.training.splits import check_leakage, split
 from sam_audio_bench.judge.training.tables import read_examples
@@ -32,7 +32,7 @@ __all__ = ["ProcessContext", "TrainingSetup", "prepare_training", "read_splits"]
 Progress = Callable[[int, int], None]
 
 _STANDARDISED = 4000
-"""Rows whose marks give the usual ones of a new judge."""
+"""Number of rows whose features determine the standardisation of a new judge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class ProcessContext:
     device: torch.device
     rank: int = 0
     ranks: int = 1
-    wait: Callable[[], None] = lambda: None  # for the others
+    wait: Callable[[], None] = lambda: None  # blocks until all processes have arrived
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,33 +51,33 @@ class TrainingSetup:
 
     Attributes:
         start: the initial judge.
-        student: the judge, with its trainable parts.
+        model: the judge in training.
         training: training data.
         held_out: held-out data.
-        fingerprint: of everything that determines the result, except code and machine.
+        fingerprint: digest of everything that determines the result, except code and machine.
     """
 
     start: InitialJudge
     model: TrainableModel
-    training: Feed
-    held_out: Feed
+    training: RatingDataset
+    held_out: RatingDataset
     fingerprint: str
 
 
 def read_splits(recipe: Recipe) -> tuple[Examples, Examples]:
-    """Training and held-out examples; raises UsageError if they share a recording or a held-out system."""
+    """Reads training and held-out examples; raises UsageError if they share a recording or a held-out system."""
     data = recipe.data
-    learned = _read(data.train, texts=data.texts)
+    training = _read(data.train, texts=data.texts)
     if data.valid:
         held = _read(data.valid, texts=data.texts)
     else:
-        learned, held = split(learned, groups=data.hold_out_groups, systems=data.hold_out_systems, seed=recipe.seed)
-    check_leakage(learned, held, data.hold_out_systems)
-    return learned, held
+        training, held = split(training, groups=data.hold_out_groups, systems=data.hold_out_systems, seed=recipe.seed)
+    check_leakage(training, held, data.hold_out_systems)
+    return training, held
 
 
 def _read(places: Sequence[str], *, texts: bool) -> Examples:
-    found = Examples.together(read_examples(place) for place in places)
+    found = Examples.concatenate(read_examples(place) for place in places)
     return found if texts else found.without_texts()
 
 
@@ -88,26 +88,26 @@ def prepare_training(
 
     Args:
         recipe: configuration of the run.
-        folder: of the run, for cached features unless the recipe names another.
-        context: of this process.
+        folder: folder of the run, for cached features unless the recipe names another.
+        context: device and rank of this process.
         progress: callback (done, total) over chunks of features.
-        encode_only: nothing is trained after this, so what training needs beyond features is left out.
+        encode_only: whether only features are needed, without the rest of the preparation for training.
 
     Raises:
-        Precondition, StoreError, MediaError, UsageError: see the parts.
+        Precondition, StoreError, MediaError, UsageError: data, judge or features cannot be used.
     """
-    learned, held = read_splits(recipe)
+    training, held = read_splits(recipe)
     start = load_initial_judge(recipe)
     judge = start.judge
-    judge.calibrate(None)  # fitted anew in the end
+    judge.calibrate(None)  # fitted again at the end
     trains_backbone = select_trainable_parts(judge, recipe.train)
-    splits = {"learned": learned, "held": held}
+    splits = {"learned": training, "held": held}
     for name, projection in (("spans", judge.span_proj), ("video", judge.video_proj)):
-        if projection is not None and not any(learned.rows[name]):
-            projection.requires_grad_(False)  # weight decay would wear off what it knows
+        if projection is not None and not any(training.rows[name]):
+            projection.requires_grad_(False)  # without such inputs, weight decay would only shrink it
     if start.fresh:
-        _set_scale(start, learned)
-    texts = encode_texts(judge, [*learned.rows["text"], *held.rows["text"]])
+        _set_scale(start, training)
+    texts = encode_texts(judge, [*training.rows["text"], *held.rows["text"]])
     judge.to(context.device)
     model = TrainableModel(judge, trains_backbone=trains_backbone)
     model.eval()
@@ -118,24 +118,24 @@ def prepare_training(
         for name, side in splits.items()
     }
     context.wait()
-    feeds = {
-        name: Feed(
+    datasets = {
+        name: RatingDataset(
             examples=side, features=FeatureStore(cache, chunks[name]), texts=texts, judge=judge, device=context.device,
             gap=recipe.loss.ranking_gap, raters_cap=recipe.loss.raters_cap, prototypes=prototype_recordings(recipe),
         )
         for name, side in splits.items()
     }  # fmt: skip
     if start.fresh and judge.ear is not None and not encode_only:
-        judge.ear.standardise(feeds["learned"].marks(_STANDARDISED).to(context.device))
+        judge.ear.fit_standardisation(datasets["learned"].sample_features(_STANDARDISED).to(context.device))
     return TrainingSetup(
-        start=start, model=model, training=feeds["learned"], held_out=feeds["held"],
+        start=start, model=model, training=datasets["learned"], held_out=datasets["held"],
         fingerprint=_fingerprint(recipe, splits, chunks, start),
     )  # fmt: skip
 
 
-def _set_scale(start: InitialJudge, learned: Examples) -> None:
-    """Sets mean and standard deviation of the training ratings, by axis; unrated axes get those of overall."""
-    scores = learned.scores().copy()
+def _set_scale(start: InitialJudge, training: Examples) -> None:
+    """Sets the judge's scale to mean and standard deviation of the training ratings; unrated axes use overall."""
+    scores = training.scores().copy()
     rated = np.isfinite(scores).any(axis=0)
     if not rated[0]:
         raise UsageError(f"expected ratings of {AXES[0]}, which a new judge's scale needs, found none")
@@ -148,7 +148,7 @@ def _set_scale(start: InitialJudge, learned: Examples) -> None:
 def _fingerprint(
     recipe: Recipe, splits: dict[str, Examples], chunks: dict[str, list[Chunk]], start: InitialJudge
 ) -> str:
-    """Digest of the recipe, the rows, the clips, and the weights."""
+    """Returns a digest of the recipe, the rows, the clips and the weights."""
     found = hashlib.sha256(dump_json(_relevant_options(recipe)).encode())
     for name, side in splits.items():
         found.update(name.encode())
@@ -161,7 +161,7 @@ def _fingerprint(
 
 
 def _relevant_options(recipe: Recipe) -> dict[str, object]:
-    """The part of a recipe that determines the result: without cache folder and checkpoint interval."""
+    """Returns the part of a recipe that determines the result, without cache folder and checkpoint interval."""
     data = {**asdict(recipe.data), "cache": ""}
     stop = {**asdict(recipe.stop), "checkpoint": 0}
     return {**recipe.plain(), "data": data, "stop": stop}

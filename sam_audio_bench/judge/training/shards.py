@@ -1,12 +1,12 @@
-"""Examples from archives: tar files of mixtures, estimates and ratings, named as in WebDataset.
+"""Reads examples from tar archives of mixtures, estimates and ratings, named as in WebDataset.
 
     KEY.mixture.flac    the mixture
     KEY.K.target.flac   its K-th estimate
     KEY.json            {"key", "domain", "group", "classes", "seconds", "rows": [ROW, …]}
 
-The group is a name, or a list of the recordings in the mixture. A ROW is ``{"target": K, "text", "label",
+The group is a name or a list of the recordings in the mixture. A ROW is ``{"target": K, "text", "label",
 "kind", "query", "system", "scores": {axis: 1…5}, "raters"}``. Members are indexed once and read by offset, so that
-any order is equally fast. Nothing is unpacked: a member's name never becomes a path.
+any order is equally fast. Nothing is unpacked, so that a member's name never becomes a path.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ SCHEMA: Mapping[str, object] = {
 """JSON Schema of ``KEY.json``; further keys are ignored."""
 
 
-class _RatedAnswer(TypedDict):
+class _RatedEstimate(TypedDict):
     target: int
     text: str
     label: NotRequired[str]
@@ -84,52 +84,54 @@ class _RatedAnswer(TypedDict):
 
 
 class _Facts(TypedDict):
-    """What `SCHEMA` admits, as far as it is read."""
+    """The part of an object valid under `SCHEMA` that is read."""
 
     key: str
     domain: str
     group: str | list[str]
     simulated: NotRequired[bool]
-    rows: list[_RatedAnswer]
+    rows: list[_RatedEstimate]
 
 
 def is_shards(place: Path) -> bool:
-    """Whether a path is an archive or a folder of archives."""
+    """Returns whether a path is an archive or a folder of archives."""
     return place.suffix == ".tar" or (place.is_dir() and any(place.glob("*.tar")))
 
 
 def read_shards(place: Path) -> Examples:
-    """The examples in a tar file or in all those of a folder, in the order of their names.
+    """Reads the examples in a tar file, or in all tar files of a folder in the order of their names.
 
-    Scores are taken as simulated unless a JSON says ``"simulated": false``.
+    Scores are regarded as simulated unless a JSON has ``"simulated": false``.
 
     Raises:
-        Precondition: no archive there. StoreError: a damaged archive, or one that breaks the rules above.
+        Precondition: there is no archive. StoreError: an archive is damaged or violates the format above.
     """
-    files = [place] if place.suffix == ".tar" else sorted(place.glob("[!.]*.tar"))  # none that is being written
+    files = (
+        [place] if place.suffix == ".tar" else sorted(place.glob("[!.]*.tar"))
+    )  # without files that are being written
     if not files or not all(file.is_file() for file in files):
         raise Precondition(
-            f"expected tar files of answers at {place}, found none; make them with `python -m judge.simulate`"
+            f"expected tar files of estimates at {place}, found none; make them with `python -m judge.simulate`"
         )
     records: list[dict[str, object]] = []
     clips: list[Clip] = []
     simulated = False
     for file in files:
-        for facts, mixture, answers in _mixtures(file):
+        for facts, mixture, estimates in _mixtures(file):
             simulated |= bool(facts.get("simulated", True))
             first = len(clips)
-            clips += [mixture, *answers.values()]
-            places = {number: first + 1 + at for at, number in enumerate(answers)}
+            clips += [mixture, *estimates.values()]
+            places = {number: first + 1 + at for at, number in enumerate(estimates)}
             records += _records(facts, first, places, file)
     if not records:
-        raise StoreError(f"expected rated answers in the archives at {place}, found no row")
+        raise StoreError(f"expected rated estimates in the archives at {place}, found no row")
     return Examples(pd.DataFrame(records, columns=list(COLUMNS)), tuple(clips), simulated)
 
 
-def _records(facts: _Facts, mixture: int, answers: Mapping[int, int], file: Path) -> Iterator[dict[str, object]]:
+def _records(facts: _Facts, mixture: int, estimates: Mapping[int, int], file: Path) -> Iterator[dict[str, object]]:
     key = facts["key"]
     for row in facts["rows"]:
-        if row["target"] not in answers:
+        if row["target"] not in estimates:
             raise StoreError(f"expected {key}.{row['target']}.target.flac in {file}, which a row rates, found none")
         yield {
             "query": row.get("query") or f"{key}/{row['text']}",
@@ -143,26 +145,26 @@ def _records(facts: _Facts, mixture: int, answers: Mapping[int, int], file: Path
             "spans": row.get("spans", ""),
             "video": "",
             "mixture": mixture,
-            "answer": answers[row["target"]],
+            "answer": estimates[row["target"]],
             **{axis: row["scores"].get(axis, float("nan")) for axis in AXES},
             "raters": float(row.get("raters", 1)),
         }
 
 
 def _mixtures(file: Path) -> Iterator[tuple[_Facts, Clip, dict[int, Clip]]]:
-    """Metadata, mixture and estimates by number, for each key in the order of the archive."""
+    """Yields metadata, mixture and estimates by number, for each key in the order of the archive."""
     for key, members in _members(file).items():
         if "json" not in members or "mixture.flac" not in members:
             raise StoreError(
                 f"expected {key}.json and {key}.mixture.flac in {file}, found {', '.join(map(str, members))}"
             )
         facts = _facts(members["json"], key)
-        answers = {number: members[number] for number in sorted(name for name in members if isinstance(name, int))}
-        yield facts, members["mixture.flac"], answers
+        estimates = {number: members[number] for number in sorted(name for name in members if isinstance(name, int))}
+        yield facts, members["mixture.flac"], estimates
 
 
 def _members(file: Path) -> dict[str, dict[str | int, Clip]]:
-    """Members by key and kind; only headers are read."""
+    """Returns members by key and kind; reads only headers."""
     found: dict[str, dict[str | int, Clip]] = {}
     try:
         with tarfile.open(file, "r:") as archive:
@@ -186,13 +188,13 @@ def _members(file: Path) -> dict[str, dict[str | int, Clip]]:
 
 def _facts(clip: Clip, key: str) -> _Facts:
     try:
-        facts: _Facts = json.loads(clip.bytes())
+        facts: _Facts = json.loads(clip.read_bytes())
         _validator().validate(facts)
     except (ValueError, jsonschema.ValidationError) as error:
         reason = error.message if isinstance(error, jsonschema.ValidationError) else str(error)
-        raise StoreError(f"expected {clip} to say what was rated, found: {reason[:160]}") from error
+        raise StoreError(f"expected {clip} to describe ratings, found: {reason[:160]}") from error
     if facts["key"] != key:
-        raise StoreError(f"expected {clip} to speak of {key!r}, found {facts['key']!r}")
+        raise StoreError(f"expected key {key!r} in {clip}, found {facts['key']!r}")
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Splits training from held-out examples, by recording and by system, without leakage.
+"""Splits examples into training and held-out ones by recording and by system, without leakage.
 
 A judge must be evaluated on recordings and systems that it was not trained on.
 """
@@ -20,15 +20,15 @@ _SHOWN = 5  # names in a message
 def split(
     examples: Examples, *, groups: float, systems: Sequence[str] = (), seed: int = 0
 ) -> tuple[Examples, Examples]:
-    """Training and held-out examples of one set.
+    """Splits one set into training and held-out examples.
 
-    Held out are all estimates of a share of the recordings; the split of a recording depends on its name and the seed
-    alone, so that more data do not change it. Mixtures with recordings of both splits are left out. Where
-    ``systems`` are held out, training has none of their estimates, and only theirs are kept of the held-out recordings,
-    so that both are new. The training examples say how many rows were left out, and why.
+    All estimates of a share of the recordings are held out. The split of a recording depends only on its name and the
+    seed, so that more data do not change it. Mixtures with recordings of both splits are left out. If ``systems`` are
+    held out, training has none of their estimates, and only theirs are kept of the held-out recordings, so that both
+    are new. The training examples record how many rows were left out, and why.
 
     Raises:
-        UsageError: an unknown system, or an empty split.
+        UsageError: a system is unknown, or a split is empty.
     """
     rows = examples.rows
     unknown = [name for name in systems if name not in set(rows["system"])]
@@ -41,51 +41,51 @@ def split(
     apart = {name: not any(held_out[one] for one in some) for name, some in names.items()}
     free = rows["group"].map(apart).to_numpy(bool)
     away = rows["system"].isin(systems).to_numpy(bool)
-    learned = free & ~away
+    used = free & ~away
     kept = held & away if systems else held
-    if not learned.any() or not kept.any():
+    if not used.any() or not kept.any():
         raise UsageError(
-            f"expected rows to learn from and rows to hold out, found {int(learned.sum())} and {int(kept.sum())} of "
+            f"expected training rows and held-out rows, found {int(used.sum())} and {int(kept.sum())} of "
             f"{len(held_out)} recordings; change data.hold_out_groups or name data.valid"
         )
-    training = examples.only(learned)
+    training = examples.only(used)
     for reason, there in {
         "answers to mixtures of a recording that is trained on and one that is held out": ~(held | free),
         "answers of held-out systems to recordings that are trained on": free & away,
         "answers of other systems to held-out recordings": held & ~kept,
     }.items():
-        training = training.without(reason, int(there.sum()))
+        training = training.with_dropped(reason, int(there.sum()))
     return training, replace(examples.only(kept), dropped={})
 
 
-def check_leakage(learned: Examples, held: Examples, systems: Sequence[str] = ()) -> None:
-    """Refuses held-out examples that share a recording with training, or training that has a held-out system.
+def check_leakage(training: Examples, held: Examples, systems: Sequence[str] = ()) -> None:
+    """Checks that training and held-out examples share no recording, and that no held-out system is in training.
 
-    Names and content of the clips are compared: a recording under two names is found by its bytes.
+    Names and contents of the clips are compared: the same recording under two names is found by its bytes.
 
     Args:
-        learned: examples that are trained on.
+        training: training examples.
         held: held-out examples.
-        systems: that must not be in ``learned``.
+        systems: systems that must not be in ``training``.
 
     Raises:
-        UsageError: names what both have in common.
+        UsageError: they overlap; states in what.
     """
     faults = []
-    groups = sorted(_recordings(learned) & _recordings(held))
+    groups = sorted(_recordings(training) & _recordings(held))
     if groups:
-        faults.append(f"{len(groups)} recordings in both ({_some(groups)})")
-    leaked = sorted(set(systems) & set(map(str, learned.rows["system"])))
+        faults.append(f"{len(groups)} recordings in both ({_shortened(groups)})")
+    leaked = sorted(set(systems) & set(map(str, training.rows["system"])))
     if leaked:
-        faults.append(f"held-out systems in training ({_some(leaked)})")
-    ours, theirs = (_mixtures(part) for part in (learned, held))
+        faults.append(f"held-out systems in training ({_shortened(leaked)})")
+    ours, theirs = (_mixtures(part) for part in (training, held))
     if shared := sorted(ours.keys() & theirs.keys()) if not groups else []:
         pairs = [f"{ours[digest]} = {theirs[digest]}" for digest in shared]
-        faults.append(f"{len(shared)} mixtures of equal content ({_some(pairs)})")
+        faults.append(f"{len(shared)} mixtures of equal content ({_shortened(pairs)})")
     if faults:
         raise UsageError(
-            f"expected training and held-out data without anything in common, found {', '.join(faults)}; "
-            "give them groups and systems of their own"
+            f"expected training and held-out data that do not overlap, found {', '.join(faults)}; "
+            "give them separate groups and systems"
         )
 
 
@@ -94,7 +94,7 @@ def _recordings(examples: Examples) -> set[str]:
 
 
 def _mixtures(examples: Examples) -> dict[str, str]:
-    """Names of the mixtures by the digest of their bytes."""
+    """Returns the names of the mixtures by digests of their bytes."""
     firsts = examples.rows.drop_duplicates("mixture")
     return {
         examples.clips[place].digest(): str(item) for place, item in zip(firsts["mixture"], firsts["item"], strict=True)
@@ -102,11 +102,11 @@ def _mixtures(examples: Examples) -> dict[str, str]:
 
 
 def _hash_fraction(name: str, seed: int) -> float:
-    """A pseudo-random number in [0, 1) from a name and a seed."""
+    """Returns a pseudo-random number in [0, 1) from a name and a seed."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64
 
 
-def _some(names: Sequence[str]) -> str:
+def _shortened(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

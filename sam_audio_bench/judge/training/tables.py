@@ -1,7 +1,8 @@
-"""Examples from a table: one row per rating or mean, as ``sabench ratings import`` writes it, with the files' names.
+"""Reads examples from a table with one row per rating or mean, as ``sabench ratings import`` writes it, and file names.
 
-Needed are ``mixture``, ``target``, ``axis`` and ``score``, and ``text`` or ``spans``. Paths are relative to the table.
-A table with one column per axis (``overall``, …) is accepted too. Without ``group`` every mixture is its own recording.
+Required columns are ``mixture``, ``target``, ``axis``, ``score``, and ``text``, ``spans`` or ``video``. Paths are
+relative to the table. A table with one column per axis (``overall``, …) is also accepted. Without ``group`` every
+mixture counts as its own recording.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def read_examples(place: str | Path) -> Examples:
     """Reads examples from a table, an archive or a folder of archives.
 
     Raises:
-        Precondition: no such file. StoreError, UsageError: see `read_ratings` and `read_shards`.
+        Precondition: the file does not exist. StoreError, UsageError: see `read_ratings` and `read_shards`.
     """
     path = Path(place)
     if is_shards(path):
@@ -42,13 +43,13 @@ def read_examples(place: str | Path) -> Examples:
 
 
 def read_ratings(path: Path) -> Examples:
-    """The examples in a parquet or CSV table.
+    """Reads the examples in a Parquet or CSV table.
 
     Scores of a table that states another scale, as ``sabench ratings import --scale`` does, are mapped to 1…5. Ratings
-    of several raters are averaged; where a row is a mean already, ``n_raters`` is their number.
+    by several raters are averaged; if a row is already a mean, ``n_raters`` is their number.
 
     Raises:
-        StoreError: no table that can be read.
+        StoreError: the table cannot be read.
         UsageError: a column or a file is missing, or a score is outside the scale.
     """
     frame, scale, flipped = _read(path)
@@ -66,12 +67,12 @@ def read_ratings(path: Path) -> Examples:
         )
     frame["score"] = _scaled(frame["score"].astype(float), scale, flipped, path)
     frame["raters"] = frame["n_raters"].fillna(1.0).astype(float) if "n_raters" in frame else 1.0
-    found = _examples(_wide(frame), path).without("ratings without a score", unrated)
-    return found.without(f"ratings of {', '.join(strange)}, which a judge does not have as axes", others)
+    found = _examples(_wide(frame), path).with_dropped("ratings without a score", unrated)
+    return found.with_dropped(f"ratings of {', '.join(strange)}, which a judge does not have as axes", others)
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, tuple[float, float] | None, bool]:
-    """The table, its scale if it states one, and whether lower is better."""
+    """Returns the table, its scale if it states one, and whether lower is better."""
     from sam_audio_bench.ratings.table import COLUMNS as TIDY
     from sam_audio_bench.ratings.table import Ratings
 
@@ -85,12 +86,14 @@ def _read(path: Path) -> tuple[pd.DataFrame, tuple[float, float] | None, bool]:
         return frame, None, False
     ratings = Ratings.read(path)
     if ratings.votes:
-        raise UsageError(f"expected ratings in {path}, found votes, which say which of two is better but not how good")
+        raise UsageError(
+            f"expected ratings in {path}, found votes, which state which of two is better but not how good they are"
+        )
     return ratings.answers.reset_index(drop=True), ratings.scale, ratings.direction == "lower"
 
 
 def _long(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """One row per score."""
+    """Returns one row per score."""
     axes = [axis for axis in AXES if axis in frame]
     if "axis" not in frame and axes:
         kept = [name for name in frame if name not in axes]
@@ -103,7 +106,7 @@ def _long(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _scaled(scores: pd.Series, scale: tuple[float, float] | None, flipped: bool, path: Path) -> pd.Series:
-    """Scores mapped to 1…5, higher is better."""
+    """Maps scores to 1…5, where higher is better."""
     low, high = scale or (_LOW, _HIGH)
     outside = (scores < low) | (scores > high)
     if outside.any():
@@ -116,7 +119,7 @@ def _scaled(scores: pd.Series, scale: tuple[float, float] | None, flipped: bool,
 
 
 def _wide(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per stimulus: the mean by axis, weighted by raters, and the largest number of raters of an axis."""
+    """Returns one row per stimulus: means by axis, weighted by raters, and the largest number of raters of an axis."""
     frame = frame.assign(total=frame["score"] * frame["raters"])
     sums = frame.groupby([*_STIMULUS, "axis"], sort=True, dropna=False)[["total", "raters"]].sum().reset_index()
     sums["mean"] = sums["total"] / sums["raters"]

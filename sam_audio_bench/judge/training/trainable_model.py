@@ -43,25 +43,26 @@ PARTS_OF: Mapping[str, tuple[str, ...]] = {
     "head": ("finetune_data_proj", "finetune_transformer", "head", "spread_head"),
     "backbone": ("data_proj", "transformer"),
 }  # fmt: skip
-"""Parameters of `JudgeNetwork` by part, as named in a recipe; "all" means every one of them."""
+"""Parameters of `JudgeNetwork` by part, as named in a recipe; "all" means all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Rows that are rated together.
+    """Input of the model for rows that are rated together.
 
     Attributes:
         mixtures: ``[B, F, C]``, from `JudgeNetwork.encode_pair`, or the input of the backbone if that is trained.
-        answers: ``[B, F, C]``, likewise; of a small judge its marks ``[B, F, INPUTS]``, which hold all but ``keep``.
+        estimates: ``[B, F, C]``, likewise; for a small judge the features ``[B, F, NUM_INPUTS]``, which include
+            mixtures, texts and spans.
         texts: ``[B, t]``.
-        keep: bool ``[B, F]``; None: no padding.
-        text_trust: ``[B, 1]``, see `JudgeNetwork.rate_marks`.
+        keep: bool ``[B, F]``, true for real frames; None: no padding.
+        text_trust: ``[B, 1]``, or None; see `JudgeNetwork.rate_frame_features`.
         spans: ``[B, F, 3]``, or None.
         video: ``[B, F, V]``, or None.
     """
 
     mixtures: Tensor
-    answers: Tensor
+    estimates: Tensor
     texts: Tensor
     keep: Tensor | None = None
     text_trust: Tensor | None = None
@@ -74,10 +75,10 @@ class InitialJudge:
     """A judge before training, in float32.
 
     Attributes:
-        judge: with the inputs and outputs that the recipe adds.
-        tensors: of its checkpoint by name; those that are not trained are exported unchanged.
+        judge: the judge, with the inputs and outputs that the recipe adds.
+        tensors: tensors of its checkpoint by name; those that are not trained are exported unchanged.
         tokenizer: folder of its tokenizer, if it has one.
-        fresh: whether the rating layers are random, so that the scale of ratings is not known.
+        fresh: whether the rating layers are random, so that the scale of ratings is unknown.
     """
 
     judge: SAJ
@@ -90,8 +91,8 @@ class TrainableModel(nn.Module):
     """A judge that rates batches, as a module that accelerate can wrap.
 
     Args:
-        judge: its frozen parts stay in evaluation mode.
-        trains_backbone: whether the backbone is trained, so that batches hold its input.
+        judge: the judge; its frozen parts stay in evaluation mode.
+        trains_backbone: whether the backbone is trained, so that batches contain its input.
     """
 
     def __init__(self, judge: JudgeNetwork, *, trains_backbone: bool) -> None:
@@ -109,33 +110,35 @@ class TrainableModel(nn.Module):
                 part.eval()
         return self
 
-    def encode(self, mixtures: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of the frozen encoder of a mixture ``[1, 1, T]`` and of answers to it ``[K, 1, T]``."""
+    def encode(self, mixtures: Tensor, estimates: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes a mixture ``[1, 1, T]`` and its estimates ``[K, 1, T]`` with the frozen encoder."""
         with torch.no_grad():
             if not self.trains_backbone:
-                return self.judge.encode_pair(mixtures, answers)
-            latents = self.judge.audio_codec.encode(torch.cat([mixtures, answers])).transpose(1, 2)
+                return self.judge.encode_pair(mixtures, estimates)
+            latents = self.judge.audio_codec.encode(torch.cat([mixtures, estimates])).transpose(1, 2)
             return latents[:1], latents[1:]
 
     def forward(self, batch: Batch) -> Tensor:
-        """Ratings of frames, ``[B, F, 4]`` or ``[B, F, 8]``, as `JudgeNetwork.rate_frames`."""
-        mixtures, answers = batch.mixtures, batch.answers
+        """Rates frames, ``[B, F, 4]`` or ``[B, F, 8]``, as `JudgeNetwork.rate_frames`."""
+        mixtures, estimates = batch.mixtures, batch.estimates
         if self.judge.ear is not None:
-            return self.judge.rate_marks(answers, text_trust=batch.text_trust, keep=batch.keep)
+            return self.judge.rate_frame_features(estimates, text_trust=batch.text_trust, keep=batch.keep)
         if self.trains_backbone:
-            both = torch.cat([mixtures, answers])
+            both = torch.cat([mixtures, estimates])
             keep = None if batch.keep is None else batch.keep.repeat(2, 1)
-            mixtures, answers = self.judge.transformer(self.judge.data_proj(both), keep).chunk(2)
+            mixtures, estimates = self.judge.transformer(self.judge.data_proj(both), keep).chunk(2)
         return self.judge.rate_frames(
-            answers, mixtures, batch.texts, keep=batch.keep, spans=batch.spans, video=batch.video,
+            estimates, mixtures, batch.texts, keep=batch.keep, spans=batch.spans, video=batch.video,
         )  # fmt: skip
 
 
 def load_initial_judge(recipe: Recipe) -> InitialJudge:
-    """The initial judge of a recipe, with the inputs and outputs that it adds; random layers use the recipe's seed.
+    """Loads or builds the initial judge of a recipe, with the inputs and outputs that it adds.
+
+    Random layers use the recipe's seed.
 
     Raises:
-        Precondition: missing judge, audio encoder or word vectors. UsageError: parts that do not fit.
+        Precondition: judge, audio encoder or word vectors are missing. UsageError: parts do not fit.
     """
     torch.manual_seed(recipe.seed)
     tokenizer: Path | None
@@ -162,18 +165,18 @@ def select_trainable_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
     """Makes only the named parts trainable; returns whether the backbone is among them.
 
     Raises:
-        UsageError: the backbone of a small judge, or no trainable parameter.
+        UsageError: a small judge has no trainable backbone, or no parameter would be trained.
     """
     if judge.ear is not None and "backbone" in names:
         raise UsageError(
-            'expected train to name "fusion" and "head" of a small judge, found "backbone": its listener is trained '
-            "before, by distillation"
+            'expected train to name "fusion" and "head" of a small judge, found "backbone": its audio encoder is '
+            "trained beforehand, by distillation"
         )
     prefixes, found = _prefixes(names), 0
     for name, parameter in judge.named_parameters():
         learns = name.startswith(prefixes)
         if learns:
-            parameter.data = parameter.data.clone()  # not the pages of a mapped file
+            parameter.data = parameter.data.clone()  # not in the pages of a memory-mapped file
         parameter.requires_grad_(learns)
         found += learns
     if not found:
@@ -182,7 +185,7 @@ def select_trainable_parts(judge: JudgeNetwork, names: Sequence[str]) -> bool:
 
 
 def prototype_recordings(recipe: Recipe) -> tuple[str, ...]:
-    """The recording behind each prototype, as ``recordings.json`` beside them names it; none where it is missing."""
+    """Reads the recording of each prototype from ``recordings.json`` next to them; empty if that is missing."""
     path = judge_folder(recipe.prototypes) / "recordings.json"
     return tuple(load_json(path)) if recipe.prototypes and path.is_file() else ()
 
@@ -193,19 +196,19 @@ def _prefixes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _reset(judge: SAJ, recipe: Recipe) -> None:
-    """Random weights for the parts that the recipe resets."""
+    """Reinitialises the parts that the recipe resets."""
     prefixes = _prefixes(recipe.reset)
     fresh = SAJ(judge.config).state_dict()
     judge.load_state_dict({name: value for name, value in fresh.items() if name.startswith(prefixes)}, strict=False)
 
 
 def _build_small_judge(recipe: Recipe) -> tuple[SAJ, Path]:
-    """A small judge with random weights, except for its given audio encoder and word vectors."""
+    """Builds a small judge with random weights, except for audio encoder, word vectors and prototypes."""
     options = recipe.judge.get("small")
     if not isinstance(options, Mapping):
         raise UsageError(
             "expected [judge.small] in the recipe, found none: to train a judge of the released layout, name one as "
-            "init; reset draws its layers anew"
+            "init; reset reinitialises its layers"
         )
     parts = {"listener": load_part("listener", recipe.listener), "words": load_part("words", recipe.words)}
     if recipe.prototypes:
@@ -224,7 +227,7 @@ def _build_small_judge(recipe: Recipe) -> tuple[SAJ, Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """An audio encoder or word vectors."""
+    """Audio encoder, word vectors or prototypes of a small judge."""
 
     config: Any
     tensors: dict[str, Tensor]
@@ -232,7 +235,7 @@ class _Part:
 
 
 def load_part(name: str, place: str) -> _Part:
-    """A part in its own folder, or that of a small judge, by folder or name."""
+    """Loads a part of a small judge from its own folder, or from a small judge given by folder or name."""
     folder = judge_folder(place)
     if not place or not (folder / "config.json").is_file():
         raise Precondition(

@@ -1,4 +1,4 @@
-"""Answers whose quality can be heard: tones in noise, cleaner or less clean, as archives and as a table."""
+"""Estimates whose quality can be heard: tones in noise, cleaner or less clean, as archives and as a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYSTEMS = {
     "muffled": (0.3, 0.2),
     "nothing": (0.0, 0.0),
 }
-"""Shares of tone and noise in the answers."""
+"""Shares of tone and noise in the estimates."""
 TEXTS = ("dog barking", "rain", "a guitar", "the woman")
 
 
@@ -89,13 +89,13 @@ def write_shards() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def shards(write_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen mixtures of eight recordings, five answers each."""
+    """Sixteen mixtures of eight recordings, five estimates each."""
     return write_shards(tmp_path_factory.mktemp("shards") / "train", count=16)
 
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tidy table of two raters' opinions of the same kind of answers, with spans."""
+    """A tidy table of two raters' opinions of the same kind of estimates, with spans."""
     folder = tmp_path_factory.mktemp("table")
     records = []
     for number in range(8):

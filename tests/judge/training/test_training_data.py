@@ -81,10 +81,10 @@ def test_archives_become_rows(shards: Path) -> None:
     assert first["overall"] == 5
     assert first["system"] == "ideal"
     assert first["item"] == "0000"
-    wave = found.clips[first["answer"]].wave(16_000, 10)
+    wave = found.clips[first["answer"]].read_mono(16_000, 10)
     assert len(wave) == 3840
     assert wave.abs().max() == pytest.approx(0.3, abs=0.01)
-    assert len(found.clips[first["answer"]].wave(16_000, 0.1)) == 1600
+    assert len(found.clips[first["answer"]].read_mono(16_000, 0.1)) == 1600
 
 
 def rewrite(source: Path, target: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]) -> Path:
@@ -112,10 +112,10 @@ def facts(change: dict[str, Any]) -> Callable[[str, bytes], tuple[str, bytes]]:
         (lambda name, data: (name.replace("target.flac", "target.py"), data), "expected members KEY.json"),
         (lambda name, data: None if name.endswith("mixture.flac") else (name, data), "0000.mixture.flac in"),
         (lambda name, data: None if ".2." in name else (name, data), "which a row rates, found none"),
-        (lambda name, data: (name, b"{" if name.endswith("json") else data), "to say what was rated"),
+        (lambda name, data: (name, b"{" if name.endswith("json") else data), "to describe ratings"),
         (facts({"rows": [{"target": 0, "text": "a", "system": "b", "scores": {"overall": 6}}]}), "greater than"),
         (facts({"rows": [{"target": 0, "text": "a", "system": "b", "scores": {"mos": 3}}]}), "Additional properties"),
-        (facts({"key": "other"}), "to speak of '0000', found 'other'"),
+        (facts({"key": "other"}), "expected key '0000' in .*, found 'other'"),
         (facts({"rows": []}), "found no row"),
     ],
 )  # fmt: skip
@@ -135,7 +135,7 @@ def test_truncated_archives_and_clips_are_refused(shards: Path, tmp_path: Path) 
     found = read_shards(path)
     path.write_bytes(content[:2000])
     with pytest.raises(MediaError, match="damaged"):
-        found.clips[-1].wave(16_000, 10)
+        found.clips[-1].read_mono(16_000, 10)
     with pytest.raises(Precondition, match="expected a table of ratings"):
         read_examples(tmp_path / "none")
 
@@ -191,14 +191,14 @@ def test_impossible_tables_are_refused(table: Path, change: Any, message: str) -
         read_ratings(path)
 
 
-def test_tables_and_archives_of_the_same_answers_agree(shards: Path, tmp_path: Path) -> None:
+def test_tables_and_archives_of_the_same_estimates_agree(shards: Path, tmp_path: Path) -> None:
     ours = read_shards(shards)
     records = []
     for row in ours.rows.itertuples():
-        for place in (row.mixture, row.answer):
-            wave = ours.clips[place].wave(16_000, 10).numpy()
+        for place in (row.mixture, row.estimate):
+            wave = ours.clips[place].read_mono(16_000, 10).numpy()
             soundfile.write(tmp_path / f"{place}.wav", wave, 16_000, subtype="FLOAT")
-        records.append({"mixture": f"{row.mixture}.wav", "target": f"{row.answer}.wav", "text": row.text,
+        records.append({"mixture": f"{row.mixture}.wav", "target": f"{row.estimate}.wav", "text": row.text,
                         "item": row.item, "group": row.group, "system": row.system, "domain": row.domain,
                         **{axis: getattr(row, axis) for axis in AXES}})  # fmt: skip
     pd.DataFrame(records).to_csv(tmp_path / "table.csv", index=False)
@@ -210,7 +210,7 @@ def test_tables_and_archives_of_the_same_answers_agree(shards: Path, tmp_path: P
     row = ours.rows.iloc[3]
     other = theirs.rows[(theirs.rows["query"] == row["query"]) & (theirs.rows["system"] == row["system"])].iloc[0]
     np.testing.assert_array_equal(
-        ours.clips[row["answer"]].wave(16_000, 9), theirs.clips[other["answer"]].wave(16_000, 9)
+        ours.clips[row["answer"]].read_mono(16_000, 9), theirs.clips[other["answer"]].read_mono(16_000, 9)
     )
 
 
@@ -255,7 +255,7 @@ def test_what_is_left_out_is_counted(shards: Path, table: Path) -> None:
         "ratings without a score": 3,
         "ratings of beauty, which a judge does not have as axes": int((frame["axis"] == "beauty")[3:].sum()),
     }
-    assert Examples.together([found, examples]).dropped == found.dropped
+    assert Examples.concatenate([found, examples]).dropped == found.dropped
     wrong = replace(examples, rows=examples.rows.assign(kind=["intended", "wrong"] * (len(examples) // 2)))
     assert wrong.without_texts().dropped == {"answers rated for a prompt that was not meant": len(examples) // 2}
 
@@ -283,7 +283,7 @@ def test_leaks_are_named(shards: Path, write_shards: Callable[..., Path], tmp_pa
     with pytest.raises(UsageError, match=r"2 mixtures of equal content \(000\d = new-000\d, "):
         check_leakage(examples, renamed)
     with pytest.raises(UsageError, match="expected every query in one source"):
-        Examples.together([examples, some])
+        Examples.concatenate([examples, some])
 
 
 def test_batches_keep_mixtures_together_and_lengths_alike() -> None:
@@ -305,7 +305,7 @@ def test_batches_keep_mixtures_together_and_lengths_alike() -> None:
     )
 
 
-def test_mixtures_of_many_answers_are_cut() -> None:
+def test_mixtures_of_many_estimates_are_cut() -> None:
     batches = plan_epoch([0] * 10, [5] * 10, seed=0, epoch=0, max_frames=20, together=4)
     assert sorted(map(len, batches)) == [2, 4, 4]
 

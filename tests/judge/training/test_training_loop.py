@@ -25,7 +25,6 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge import SAJ, load
 from sam_audio_bench.judge.scores import AXES
-from sam_audio_bench.judge.trained_on import TrainedOn
 from sam_audio_bench.judge.training import finish, loop
 from sam_audio_bench.judge.training.checkpoint import NAME, write_state
 from sam_audio_bench.judge.training.export import export
@@ -33,6 +32,7 @@ from sam_audio_bench.judge.training.loop import train
 from sam_audio_bench.judge.training.rating import rate_examples
 from sam_audio_bench.judge.training.recipe import recipe_of
 from sam_audio_bench.judge.training.tables import read_examples
+from sam_audio_bench.judge.training_mixtures import TrainingMixtures
 from sam_audio_bench.registry import load_metric
 from sam_audio_bench.types import Audio
 
@@ -142,7 +142,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(run: Path, recipe: dict[str, Any]
     state = torch.load(tmp_path / "run" / NAME, weights_only=True)
     total = torch.load(run / NAME, weights_only=True)["step"]
     assert 0 < state["step"] < total
-    with pytest.raises(UsageError, match="go on with --resume"):
+    with pytest.raises(UsageError, match="continue with --resume"):
         train(recipe_of(longer(recipe)), tmp_path / "run", device="cpu")
     train(recipe_of(longer(recipe)), tmp_path / "run", resume=True, device="cpu")
     for name in ("judge/model.safetensors", "judge/README.md", "report/report.json", "report/scatter.csv"):
@@ -195,7 +195,7 @@ def _killed_after(saves: int) -> Callable[..., None]:
 def test_enough_mixtures_are_calibrated_in_folds(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finish, "FEWEST", 4)
+    monkeypatch.setattr(finish, "MIN_MIXTURES", 4)
     told = {**recipe, "optimizer": {**recipe["optimizer"], "epochs": 1}}
     train(recipe_of(told), tmp_path / "run", device="cpu")
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text())
@@ -219,10 +219,10 @@ def test_a_judge_goes_on_from_a_run_and_knows_what_both_were_trained_on(
     assert result.exit_code == 0, result.output
     assert "rows trained on and" in result.stderr
     assert "sabench: fewer than 20 mixtures were held out" in result.stderr
-    ours, theirs = (TrainedOn.of_folder(folder / "judge") for folder in (tmp_path / "ours", run))
+    ours, theirs = (TrainingMixtures.of_folder(folder / "judge") for folder in (tmp_path / "ours", run))
     assert theirs.digests < ours.digests
     exported = export(tmp_path / "ours", tmp_path / "exported")
-    assert TrainedOn.of_folder(exported) == ours
+    assert TrainingMixtures.of_folder(exported) == ours
     metric = load_metric("saj_overall", judge=str(tmp_path / "ours"), device="cpu")
     assert metric.options["model"] == "ours"
     evaluated = CliRunner().invoke(
@@ -261,7 +261,7 @@ def test_half_a_judge_says_nearly_the_same(run: Path, tmp_path: Path, shards: Pa
 
 
 def test_predictions_are_what_the_judge_says(run: Path, shards: Path) -> None:
-    """The run hears once, in float16; the judge in use hears in float32, answer by answer."""
+    """The run hears once, in float16; the judge in use hears in float32, estimate by estimate."""
     judge = load(run / "judge")
     told = pd.read_parquet(run / "predictions.parquet").set_index(["query", "system"])
     examples = read_examples(shards)
@@ -269,7 +269,7 @@ def test_predictions_are_what_the_judge_says(run: Path, shards: Path) -> None:
     chosen = examples.rows[examples.rows["group"] == told["group"].iloc[0]]
     assert len(chosen) == 10
     for place, row in chosen.iterrows():
-        clips = [Audio(examples.clips[at].wave(16_000, 9)[None], 16_000) for at in (row["mixture"], row["answer"])]
+        clips = [Audio(examples.clips[at].read_mono(16_000, 9)[None], 16_000) for at in (row["mixture"], row["answer"])]
         scores = judge.score(clips[0], clips[1:], row["text"])
         np.testing.assert_allclose(rated.values[place], scores.values[0], atol=2e-4)
         assert rated.spreads is not None

@@ -17,12 +17,12 @@ from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.judge import SAJ
 from sam_audio_bench.judge.training.calibration import (
     apply_knots,
-    calibrated,
+    assign_folds,
     coverage,
+    fit_calibration,
+    fit_cautious_calibration,
     fit_knots,
     fit_scales,
-    folds_of,
-    widened,
 )
 from sam_audio_bench.judge.training.checkpoint import NAME, State, read_state, write_state
 from sam_audio_bench.judge.training.losses import (
@@ -228,14 +228,14 @@ def test_intervals_hold_what_they_should() -> None:
         np.testing.assert_allclose(coverage(np.zeros((5000, 4)), spreads * scales, errors, nominal), nominal, atol=0.02)
 
 
-def test_intervals_are_as_wide_as_most_sorts_of_answers_need() -> None:
+def test_intervals_are_as_wide_as_most_sorts_of_estimates_need() -> None:
     generator = np.random.default_rng(4)
     need = np.repeat([1.0, 1.0, 1.0, 2.0, 2.0, 4.0, 9.0], [400, 400, 400, 400, 400, 400, 5])
-    sorts = np.repeat(list("abcdefg"), [400, 400, 400, 400, 400, 400, 5])
+    strata = np.repeat(list("abcdefg"), [400, 400, 400, 400, 400, 400, 5])
     errors, zero = need[:, None] * generator.normal(size=(len(need), 4)), np.zeros((len(need), 4))
-    np.testing.assert_allclose(fit_scales(zero, zero + 1, errors, sorts), 2, rtol=0.15)  # g has too few to count
+    np.testing.assert_allclose(fit_scales(zero, zero + 1, errors, strata), 2, rtol=0.15)  # g has too few to count
     few = need < 2
-    np.testing.assert_allclose(fit_scales(zero[few], zero[few] + 1, errors[few], sorts[few]), 1, rtol=0.1)
+    np.testing.assert_allclose(fit_scales(zero[few], zero[few] + 1, errors[few], strata[few]), 1, rtol=0.1)
     np.testing.assert_array_equal(
         fit_scales(zero, zero + 1, errors), fit_scales(zero, zero + 1, errors, ["a"] * len(need))
     )
@@ -249,7 +249,9 @@ def test_an_interval_knows_by_how_much_training_helped() -> None:
         before = scores + generator.normal(0, 1.5, scores.shape)
         after = scores + generator.normal(0, 0.4, scores.shape)
         held_out = np.arange(200) < 55
-        found = widened(before, after, np.full_like(scores, 0.3), scores, held_out, mixtures=11, knots=None)
+        found = fit_cautious_calibration(
+            before, after, np.full_like(scores, 0.3), scores, held_out, mixtures=11, knots=None
+        )
         assert found.scales is not None
         new = generator.normal(0, 0.4, (500, 4))
         held.append(coverage(new, 0.3 * found.scales * np.ones_like(new), np.zeros_like(new)))
@@ -259,7 +261,7 @@ def test_an_interval_knows_by_how_much_training_helped() -> None:
 
 
 def drawn(generator: np.random.Generator, mixtures: int, error: float, bias: float = 0.2) -> tuple[np.ndarray, ...]:
-    """Scores, ratings whose errors are partly common to the five answers of a mixture, and names of recordings."""
+    """Scores, ratings whose errors are partly common to the five estimates of a mixture, and names of recordings."""
     scores = generator.uniform(1, 5, (mixtures * 5, 4))
     common = np.repeat(generator.normal(0, error * 0.8, (mixtures, 4)), 5, axis=0)
     values = 3 + 0.7 * (scores - 3) + bias + common + generator.normal(0, error * 0.6, scores.shape)
@@ -268,10 +270,10 @@ def drawn(generator: np.random.Generator, mixtures: int, error: float, bias: flo
 
 def test_folds_keep_recordings_whole() -> None:
     groups = [f"g{place % 17}" for place in range(100)]
-    folds = folds_of(groups)
+    folds = assign_folds(groups)
     assert set(folds) == {0, 1, 2, 3, 4}
     assert all(len({fold for fold, name in zip(folds, groups, strict=True) if name == one}) == 1 for one in groups)
-    assert folds_of(["a", "b"]).tolist() in ([0, 1], [1, 0])
+    assert assign_folds(["a", "b"]).tolist() in ([0, 1], [1, 0])
 
 
 def test_cross_fitted_intervals_hold_on_new_recordings() -> None:
@@ -279,7 +281,7 @@ def test_cross_fitted_intervals_hold_on_new_recordings() -> None:
     for seed in range(20):
         generator = np.random.default_rng(seed)
         scores, values, groups = drawn(generator, 30, 0.6)
-        found = calibrated(values, np.full_like(values, 0.2), scores, groups, "least_squares")
+        found = fit_calibration(values, np.full_like(values, 0.2), scores, groups, "least_squares")
         assert found.scales is not None
         assert set(found.coverage) == {"overall", "recall", "precision", "faithfulness"}
         scores, values, _ = drawn(generator, 200, 0.6)
@@ -300,7 +302,7 @@ def test_intervals_hold_after_training_on_few_ratings() -> None:
         )
         after = np.where(held[:, None], unseen, scores + generator.normal(0, 0.1, scores.shape))
         spreads = np.where(held[:, None], 0.25, 0.12) * np.ones_like(scores)
-        found = widened(before, after, spreads, scores, held, mixtures=3, knots=None)
+        found = fit_cautious_calibration(before, after, spreads, scores, held, mixtures=3, knots=None)
         assert found.coverage == {}
         assert "Fewer than 20 mixtures" in found.note
         assert found.scales is not None
@@ -322,13 +324,15 @@ def test_the_initial_scale_stays_where_it_fits() -> None:
     line = torch.tensor([[[1.0] * 4, [5.0] * 4], [[0.2] * 4, [5.8] * 4]])  # undoes the shrinking of `drawn`
     held = np.arange(50) < 10
     for ratings, kept in ((values, True), (np.nan_to_num(scores, nan=3.0), False)):
-        found = widened(values, ratings, np.full_like(values, 0.3), scores, held, mixtures=2, knots=line)
+        found = fit_cautious_calibration(
+            values, ratings, np.full_like(values, 0.3), scores, held, mixtures=2, knots=line
+        )
         assert (found.knots is not None) == kept
         assert ("the initial judge's" in found.note) == kept
         assert found.scales is not None
         assert found.scales[3] == 1  # nobody rated that axis
         assert np.isfinite(found.scales).all()
-    assert widened(values, values, None, scores, held, mixtures=2, knots=line).scales is None
+    assert fit_cautious_calibration(values, values, None, scores, held, mixtures=2, knots=line).scales is None
 
 
 def test_checkpoints(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an answer sounds like: patterns beside the mixture, noise inside bands, and pitch."""
+"""What an estimate sounds like: patterns beside the mixture, noise inside bands, and pitch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.judge.audio_encoder import RATE
-from sam_audio_bench.judge.front_end import compare, framed_pitch
-from sam_audio_bench.judge.impressions import IMPRESSIONS, PITCHES
-from sam_audio_bench.judge.prompt_marks import Triplet, voice_marks
+from sam_audio_bench.judge.front_end import compare_spectra, frame_pitches
+from sam_audio_bench.judge.prompt_features import SignalTriplet, voice_features
+from sam_audio_bench.judge.spectral_features import NUM_PITCH_FEATURES, NUM_SPECTRAL_FEATURES
 
-ROWS, SECONDS = 16, 3.2
-GROUPS = 16
+ROWS_PER_FRAME, SECONDS = 16, 3.2
+NUM_GROUPS = 16
 EVERYWHERE, HEARD, SHARE, FAST, FLAT, _, ROUGH, TOGETHER = (
-    slice(start, start + GROUPS) for start in range(0, 8 * GROUPS, GROUPS)
+    slice(start, start + NUM_GROUPS) for start in range(0, 8 * NUM_GROUPS, NUM_GROUPS)
 )
 
 
@@ -48,16 +48,16 @@ def rephased(signal: Tensor) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(signal) * torch.exp(2j * torch.sin(hertz / 200)), signal.shape[-1])
 
 
-def heard(mixture: Tensor, answer: Tensor) -> Tensor:
+def heard(mixture: Tensor, estimate: Tensor) -> Tensor:
     """Impressions, mean over frames."""
-    return compare(mixture, answer, ROWS).comparisons[0, :, :IMPRESSIONS].mean(dim=0)
+    return compare_spectra(mixture, estimate, ROWS_PER_FRAME).comparisons[0, :, :NUM_SPECTRAL_FEATURES].mean(dim=0)
 
 
-def test_an_answer_that_is_the_mixture_is_like_it() -> None:
+def test_an_estimate_that_is_the_mixture_is_like_it() -> None:
     found = heard(voice(120), 0.3 * voice(120))
-    assert torch.allclose(found[EVERYWHERE], torch.ones(GROUPS), atol=1e-3)
-    assert torch.allclose(found[HEARD], torch.ones(GROUPS), atol=1e-3)
-    assert torch.allclose(found[FAST], torch.ones(GROUPS), atol=1e-3)
+    assert torch.allclose(found[EVERYWHERE], torch.ones(NUM_GROUPS), atol=1e-3)
+    assert torch.allclose(found[HEARD], torch.ones(NUM_GROUPS), atol=1e-3)
+    assert torch.allclose(found[FAST], torch.ones(NUM_GROUPS), atol=1e-3)
 
 
 def test_noise_that_follows_the_voice_is_heard_and_new_phases_are_not() -> None:
@@ -68,8 +68,8 @@ def test_noise_that_follows_the_voice_is_heard_and_new_phases_are_not() -> None:
     assert float(heard(plain, rephased(plain))[FAST].mean()) > levels[1] + 0.02
 
 
-def test_patterns_are_judged_where_the_answer_is_heard() -> None:
-    """Noise hides most of the mixture; what the answer keeps of it is like it all the same."""
+def test_patterns_are_judged_where_the_estimate_is_heard() -> None:
+    """Noise hides most of the mixture; what the estimate keeps of it is like it all the same."""
     mixture = voice(120) + noise(0.3)
     found = heard(mixture, voice(120))
     low = slice(0, 8)
@@ -93,24 +93,26 @@ def test_noise_is_rough_and_does_not_move_together() -> None:
 
 @pytest.mark.parametrize("hertz", [100, 130, 165, 220, 330])
 def test_pitch_is_found_in_octaves(hertz: float) -> None:
-    _, answer, residual = framed_pitch(compare(voice(hertz) + noise(0.01), voice(hertz), ROWS).comparisons)
-    assert abs(float(answer.median()) - math.log2(hertz / 165)) < 0.1
+    _, estimate, residual = frame_pitches(
+        compare_spectra(voice(hertz) + noise(0.01), voice(hertz), ROWS_PER_FRAME).comparisons
+    )
+    assert abs(float(estimate.median()) - math.log2(hertz / 165)) < 0.1
     assert abs(float(residual.mean())) < 0.3
 
 
 def test_noise_has_no_pitch() -> None:
-    found = heard(noise(), noise())[-PITCHES:]
+    found = heard(noise(), noise())[-NUM_PITCH_FEATURES:]
     assert abs(float(found[5])) < 0.05
-    assert float(found[3]) < 0.5 < float(heard(voice(120), voice(120))[-PITCHES:][3])
+    assert float(found[3]) < 0.5 < float(heard(voice(120), voice(120))[-NUM_PITCH_FEATURES:][3])
 
 
-def test_the_answers_pitch_is_held_against_whom_the_prompt_names() -> None:
+def test_the_estimates_pitch_is_held_against_whom_the_prompt_names() -> None:
     man, woman, child = torch.eye(4)[:3]
     thing = torch.eye(4)[3]
     low, high = torch.full((4, 2), -0.5), torch.full((4, 2), 0.4)
-    marks = voice_marks(torch.stack([man, woman, child, thing]), torch.eye(4)[:3], Triplet(high, low, high))
-    agreed, of_mixture = marks[:, 0, 2], marks[:, 0, 3]
-    assert float(agreed[0]) > 0 > float(agreed[1])  # a low answer suits a man
+    features = voice_features(torch.stack([man, woman, child, thing]), torch.eye(4)[:3], SignalTriplet(high, low, high))
+    agreed, of_mixture = features[:, 0, 2], features[:, 0, 3]
+    assert float(agreed[0]) > 0 > float(agreed[1])  # a low estimate suits a man
     assert float(of_mixture[0]) < 0 < float(of_mixture[1])
-    assert not marks[3].any()  # a thing has no voice
-    assert float(marks[2, 0, 1]) == 1  # a child is meant
+    assert not features[3].any()  # a thing has no voice
+    assert float(features[2, 0, 1]) == 1  # a child is meant

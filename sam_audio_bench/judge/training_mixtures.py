@@ -1,7 +1,7 @@
-"""The mixtures that a judge was trained on, by short digests of their samples, in a file beside its weights.
+"""The mixtures that a judge was trained on, stored as short digests in a file next to its weights.
 
-A digest is of the mean of the channels in 16 bits and of the rate, so that a recording is known again in another file
-format, but not resampled, cut or at another gain.
+A digest covers the mean of the channels in 16 bits and the sampling rate, so that a recording is recognised in another
+file format, but not if it was resampled, cut or scaled.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
 
-__all__ = ["FILE", "TrainedOn", "mixture_digest"]
+__all__ = ["FILE", "TrainingMixtures", "mixture_digest"]
 
 FILE = "trained_on.npy"
-"""8 bytes a mixture, sorted."""
+"""Name of the file in a judge's folder: 8 bytes per mixture, sorted."""
 
 
 def mixture_digest(mixture: Audio) -> int:
-    """64 bits of what a mixture sounds like."""
+    """Returns a 64-bit digest of a mixture's samples."""
     found = hashlib.sha256(f"{mixture.rate} ".encode())
     for (part,) in iter_blocks(mixture.samples):
         mono = part.mean(dim=0).detach().cpu().double().numpy()
@@ -34,14 +34,14 @@ def mixture_digest(mixture: Audio) -> int:
 
 
 @dataclass(frozen=True)
-class TrainedOn:
-    """Digests of mixtures; ``mixture in trained_on`` asks for one."""
+class TrainingMixtures:
+    """Digests of training mixtures; supports ``mixture in training_mixtures``."""
 
     digests: frozenset[int] = frozenset()
 
     @classmethod
-    def of_folder(cls, folder: Path) -> TrainedOn:
-        """What a judge's folder tells; nothing where it does not. Raises Precondition for a damaged file."""
+    def of_folder(cls, folder: Path) -> TrainingMixtures:
+        """Reads the file in a judge's folder; empty if there is none. Raises Precondition for a damaged file."""
         path = folder / FILE
         if not path.is_file():
             return cls()
@@ -50,7 +50,7 @@ class TrainedOn:
             return cls(frozenset(map(int, found.astype(np.uint64).ravel())))
         except (OSError, ValueError, TypeError) as error:
             raise Precondition(
-                f"expected digests of mixtures in {path}, found no file of numpy that can be read ({error}); "
+                f"expected digests of mixtures in {path}, found no readable NumPy file ({error}); "
                 "export the judge again"
             ) from error
 
@@ -61,16 +61,16 @@ class TrainedOn:
         return bool(self.digests) and mixture_digest(mixture) in self.digests
 
     def count(self, files: Iterable[Path]) -> int:
-        """How many files hold a mixture of these; raises MediaError for one that cannot be read."""
+        """Counts the files that contain a training mixture; raises MediaError for one that cannot be read."""
         from sam_audio_bench import audio
 
         return sum(audio.read(path) in self for path in files) if self.digests else 0
 
-    def and_of(self, mixtures: Iterable[Audio]) -> TrainedOn:
-        """With further mixtures."""
-        return TrainedOn(self.digests.union(map(mixture_digest, mixtures)))
+    def extended(self, mixtures: Iterable[Audio]) -> TrainingMixtures:
+        """Returns these mixtures and further ones."""
+        return TrainingMixtures(self.digests.union(map(mixture_digest, mixtures)))
 
     def write(self, folder: Path) -> None:
-        """Writes the file of a judge's folder."""
+        """Writes the file into a judge's folder."""
         with atomic_write(folder / FILE) as temporary, temporary.open("wb") as file:
             np.save(file, np.array(sorted(self.digests), dtype="<u8"), allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Synthetic voices: Flite, eSpeak NG and a Piper voice read sentences made here."""
+"""Synthetic voices: Flite, eSpeak NG and a Piper voice read generated sentences."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _SENTENCE = tuple(
     )
 )
 _ESPEAK_LIBRARIES = ("libespeak-ng1", "libsonic0", "libpcaudio0")
-_CLIPS = 24  # of one voice
+_CLIPS = 24  # per voice
 _ESPEAK = ("en-us+m1", "en-gb+m3", "en-us+m7", "en-us+f1", "en-us+f2", "en-us+f4", "de+m5", "fr+f3", "es+m2", "it+f5")
 
 
 def sentence(rng: random.Random) -> str:
-    """One of some twenty thousand plain sentences."""
-    said = " ".join(rng.choice(words) for words in _SENTENCE) + "."
-    return said[0].upper() + said[1:]
+    """Draws one of some twenty thousand simple sentences."""
+    text = " ".join(rng.choice(words) for words in _SENTENCE) + "."
+    return text[0].upper() + text[1:]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One synthetic voice: the command that writes ``{out}`` from ``{text}``, or a Piper model."""
+    """Job for one synthetic voice: a command that writes ``{out}`` from ``{text}``, or a Piper model."""
 
     name: str
     sex: str
@@ -56,7 +56,7 @@ class Reader:
     provenance: Provenance
 
     def stems(self) -> Iterator[Stem]:
-        """Clips of one sentence."""
+        """Makes clips of one sentence each."""
         rng = random.Random(self.name)
         for _ in range(_CLIPS):
             wave = self._say(sentence(rng))
@@ -83,12 +83,12 @@ def _piper(model: Path) -> Any:
         piper = importlib.import_module("piper")
     except ImportError:
         raise Precondition("the Piper voice needs its engine: pip install piper-tts==1.8.0") from None
-    calm = piper.SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)  # else no two runs say the same
+    calm = piper.SynthesisConfig(noise_scale=0.0, noise_w_scale=0.0)  # makes runs reproducible
     return piper.PiperVoice.load(model), calm
 
 
 def reader_jobs(packages: Mapping[str, Unpacked]) -> list[Reader]:
-    """One job a synthetic voice."""
+    """Returns one job per synthetic voice."""
     jobs = []
     if {"flite", "libflite1"} <= packages.keys():
         program = packages["flite"].files(r"usr/bin/flite$")[0]

@@ -1,4 +1,4 @@
-"""Makers of answers: what a simulated separator of each kind gives for one mixture."""
+"""Simulated separators: functions that make an estimate of one kind for a scene, and factories of such functions."""
 
 from __future__ import annotations
 
@@ -22,74 +22,74 @@ from sam_audio_bench.tasks.mixing import uniform_db
 from sam_audio_bench.types import Audio, Prompt, Query
 
 __all__ = [
-    "Maker",
+    "Estimator",
     "Scene",
-    "alike",
     "band_gains",
     "binary",
     "bleed",
+    "blind",
+    "by_network",
     "click",
     "coded",
     "combined",
     "damaged",
     "filtered",
     "gated",
-    "heard",
     "impostor",
     "masked",
     "mixture",
-    "networked",
     "other_noise",
     "partial",
     "perfect",
     "separated",
     "silence",
+    "slightly_changed",
     "turned_down",
     "wrong",
 ]
 
 Signal = NDArray[np.float32]
 Random = np.random.Generator
-Maker = Callable[["Scene", Random], Signal]
+Estimator = Callable[["Scene", Random], Signal]
 Damage = Callable[[Signal, Random], Signal]
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A mixture at `RATE` and what it is made of, all ``[time]``; target + interference is the mixture."""
+    """A mixture at `RATE` and its components, all ``[time]``; target + interference is the mixture."""
 
     target: Signal
     interference: Signal
-    others: tuple[Signal, ...]  # the competing sources, without the noise that interference may hold as well
+    others: tuple[Signal, ...]  # the competing sources, without noise, which interference may also contain
     text: str
-    kind: str = ""  # of the target: "speech", "singing", "music" or "effects"; "" where nobody knows
+    kind: str = ""  # of the target: "speech", "singing", "music" or "effects"; "": unknown
     impostor: Signal | None = None  # another recording of the target's label, which is not in the mixture
-    network: Path | None = None  # folder of a mask network, where there is one
-    again: Signal | None = None  # more of the noise that is all of the interference; None where it is not one
+    network: Path | None = None  # folder of a mask network, if there is one
+    again: Signal | None = None  # another realisation of the noise, if interference is nothing but noise
 
     @property
     def mixture(self) -> Signal:
-        """What a separator hears."""
+        """The input of a separator."""
         return self.target + self.interference
 
 
 def perfect(scene: Scene, random: Random) -> Signal:
-    """The target itself."""
+    """Returns the target at another level."""
     return scene.target * uniform_db(random, -3, 3)
 
 
 def mixture(scene: Scene, random: Random) -> Signal:
-    """Nothing is separated."""
+    """Returns the mixture at another level."""
     return scene.mixture * uniform_db(random, -3, 3)
 
 
 def turned_down(scene: Scene, random: Random) -> Signal:
-    """The mixture 3-40 dB down."""
+    """Returns the mixture 3-40 dB softer."""
     return scene.mixture * uniform_db(random, -40, -3)
 
 
 def gated(scene: Scene, random: Random) -> Signal:
-    """The mixture where it is loud, and silence elsewhere."""
+    """Returns the mixture where it is loud, and silence elsewhere."""
     size = round(random.uniform(0.005, 0.03) * RATE)
     level = np.sqrt(uniform_filter1d(np.square(scene.mixture, dtype=np.float64), size, mode="constant").clip(0))
     opened = level > np.quantile(level, random.uniform(0.2, 0.85))
@@ -98,12 +98,12 @@ def gated(scene: Scene, random: Random) -> Signal:
 
 
 def filtered(scene: Scene, random: Random) -> Signal:
-    """The mixture in some band only."""
+    """Returns the band-limited mixture."""
     return degrade.band_limit(scene.mixture, random)
 
 
 def impostor(scene: Scene, random: Random) -> Signal:
-    """Another recording of what is asked for, at the target's level; the mixture where there is none."""
+    """Returns another recording of the target's class, at the target's level; the mixture if there is none."""
     if scene.impostor is None:
         return scene.mixture
     powers = [float(np.mean(np.square(one, dtype=np.float64))) for one in (scene.target, scene.impostor)]
@@ -111,7 +111,7 @@ def impostor(scene: Scene, random: Random) -> Signal:
 
 
 def click(scene: Scene, random: Random) -> Signal:
-    """Silence with one to three clicks."""
+    """Returns silence with one to three clicks."""
     found = np.zeros_like(scene.target)
     places = random.integers(0, len(found), int(random.integers(1, 4)))
     found[places] = float(np.abs(scene.mixture).max(initial=0)) * random.uniform(0.1, 1, len(places))
@@ -119,7 +119,7 @@ def click(scene: Scene, random: Random) -> Signal:
 
 
 def silence(scene: Scene, random: Random) -> Signal:
-    """Digital silence, or so little noise that nobody hears it."""
+    """Returns digital silence or inaudible noise."""
     if random.random() < 0.5:
         return np.zeros_like(scene.target)
     noise = random.standard_normal(len(scene.target)).astype(np.float32)
@@ -128,7 +128,7 @@ def silence(scene: Scene, random: Random) -> Signal:
 
 
 def wrong(scene: Scene, random: Random) -> Signal:
-    """Another source, or everything but the target; sometimes with traces of the target or damage."""
+    """Returns another source or the interference; sometimes with traces of the target, or damaged."""
     other = scene.others[random.integers(len(scene.others))] if scene.others else scene.interference
     if len(scene.others) > 1 and random.random() < 0.3:
         other = scene.interference
@@ -139,11 +139,11 @@ def wrong(scene: Scene, random: Random) -> Signal:
     return other
 
 
-def bleed(low: float, high: float) -> Maker:
-    """The target with bleed between two levels in dB."""
+def bleed(low: float, high: float) -> Estimator:
+    """Returns an estimator of the target with bleed at a level between two bounds in dB."""
 
     def make(scene: Scene, random: Random) -> Signal:
-        """The target with the interference, or one source of it, at a known level; in half of them filtered."""
+        """Returns the target with interference, or one source of it, at some level; filtered in half of the cases."""
         rest = scene.interference
         if scene.others and random.random() < 0.3:
             rest = scene.others[random.integers(len(scene.others))]
@@ -154,7 +154,7 @@ def bleed(low: float, high: float) -> Maker:
 
 
 def _tilted(signal: Signal, random: Random) -> Signal:
-    """Each octave or so at another level, ±6 dB."""
+    """Changes the level of each octave or so by up to ±6 dB."""
     count = int(random.integers(3, 9))
     spectrum = TRANSFORM.forward(signal)
     places = np.linspace(0, count - 1, spectrum.shape[1]) ** 0.5 * (count - 1) ** 0.5
@@ -163,7 +163,7 @@ def _tilted(signal: Signal, random: Random) -> Signal:
 
 
 def partial(scene: Scene, random: Random) -> Signal:
-    """Target and interference each at a level of its own, in half of them changing over time."""
+    """Returns target and interference at independent levels, which vary over time in half of the cases."""
     wanted, rest = uniform_db(random, -24, 0), uniform_db(random, -40, -3)
     if random.random() < 0.5:
         return scene.target * wanted + scene.interference * rest
@@ -174,21 +174,21 @@ def partial(scene: Scene, random: Random) -> Signal:
 
 
 def other_noise(scene: Scene, random: Random) -> Signal:
-    """The target in other noise of the same kind, 0-40 dB softer than the mixture's; in half of them with damage.
+    """Returns the target with another realisation of the noise, 0-40 dB softer; damaged in half of the cases.
 
-    So are the reference conditions of tests after ITU-T P.835: speech, some through the modulated noise reference unit
-    of ITU-T P.810, with noise at known levels, which for every condition is a realisation of its own.
+    This corresponds to reference conditions of tests after ITU-T P.835: speech, partly processed by the modulated noise
+    reference unit of ITU-T P.810, with noise at known levels and an independent realisation per condition.
     """
     again = scene.interference if scene.again is None else scene.again
     wanted = degrade.modulated_noise(scene.target, random) if random.random() < 0.5 else scene.target
     return wanted + again * np.float32(uniform_db(random, -40, 0))
 
 
-def masked(noise: tuple[float, float], power: tuple[float, float]) -> Maker:
-    """A ratio mask whose noise and power are drawn between two values each."""
+def masked(noise: tuple[float, float], power: tuple[float, float]) -> Estimator:
+    """Returns an estimator by a ratio mask whose errors and power are drawn from two ranges."""
 
     def make(scene: Scene, random: Random) -> Signal:
-        """An ideal ratio mask whose log odds are wrong by smooth noise and a bias; power 2 is the Wiener filter."""
+        """Applies a ratio mask with smooth noise and a bias in its log odds; power 2 is the Wiener filter."""
         target, rest = TRANSFORM.forward(scene.target), TRANSFORM.forward(scene.interference)
         odds = np.log((np.abs(target) ** 2 + 1e-12) / (np.abs(rest) ** 2 + 1e-12))
         smooth = random.uniform(0, 3, 2)
@@ -203,7 +203,7 @@ def masked(noise: tuple[float, float], power: tuple[float, float]) -> Maker:
 
 
 def binary(scene: Scene, random: Random) -> Signal:
-    """An ideal binary mask with a threshold of its own and patches that are wrong."""
+    """Applies an ideal binary mask with a random threshold and wrong patches."""
     target, rest = TRANSFORM.forward(scene.target), TRANSFORM.forward(scene.interference)
     mask = np.abs(target) > np.abs(rest) * uniform_db(random, -9, 9)
     size = int(random.integers(1, 5))
@@ -213,7 +213,7 @@ def binary(scene: Scene, random: Random) -> Signal:
 
 
 def band_gains(scene: Scene, random: Random) -> Signal:
-    """The Wiener gains of 8-22 bands, smoothed over 30-250 ms; for a tenth of the scenes those of another source."""
+    """Applies Wiener gains of 8-22 bands, smoothed over 30-250 ms; of another source for a tenth of the scenes."""
     target, rest = scene.target, scene.interference
     if scene.others and random.random() < 0.12:
         target, rest = scene.others[0], scene.mixture - scene.others[0]
@@ -223,28 +223,28 @@ def band_gains(scene: Scene, random: Random) -> Signal:
     groups = np.stack([members[:, low:high].sum(axis=1) for low, high in itertools.pairwise(edges)], axis=1)
     width = max(1, round(random.uniform(0.03, 0.25) * RATE / TRANSFORM.hop))
     powers = (uniform_filter1d(np.abs(part) ** 2 @ groups, width, axis=0) for part in spectra)
-    wanted, other = (np.maximum(power, 0) for power in powers)  # a running sum may end a little below 0
+    wanted, other = (np.maximum(power, 0) for power in powers)  # a running sum may be slightly negative
     gain = (wanted / np.maximum(wanted + other, 1e-12)) ** random.uniform(0.5, 1.5)
     return TRANSFORM.inverse((spectra[0] + spectra[1]) * (gain @ groups.T), len(scene.target))
 
 
 @cache
 def _erb_bands() -> NDArray[np.float32]:
-    """Which frequency of `TRANSFORM` lies in which band of one ERB, ``[F, B]``, 1 or 0."""
+    """Returns the membership of the frequencies of `TRANSFORM` in bands of one ERB, ``[F, B]``, 1 or 0."""
     number = erb_number(np.fft.rfftfreq(TRANSFORM.size, 1 / RATE))
     low, high = erb_number(50), erb_number(RATE / 2)
     count = int(high - low)
     index = np.minimum((number - low) / (high - low) * count, count - 1).astype(int)
     members = (index[:, None] == np.arange(count)) & (number >= low)[:, None]
     bands: NDArray[np.float32] = members[:, members.any(axis=0)].astype(np.float32)
-    return bands  # without low bands, which may be narrower than a bin
+    return bands  # without empty low bands, which are narrower than a bin
 
 
-def separated(separator: Callable[[Random], MaskSeparator]) -> Maker:
-    """A separator of this project with settings of its own."""
+def separated(separator: Callable[[Random], MaskSeparator]) -> Estimator:
+    """Returns an estimator that is a separator of this project with random settings."""
 
     def make(scene: Scene, random: Random) -> Signal:
-        """A classical separator of this project with the scene's prompt."""
+        """Applies the separator to the mixture with the scene's prompt."""
         mixture = Audio(torch.from_numpy(scene.mixture[None]), RATE)
         with torch.inference_mode():
             (found,) = separator(random).separate([Query(mixture=mixture, prompt=Prompt(text=scene.text))], [0])
@@ -255,10 +255,10 @@ def separated(separator: Callable[[Random], MaskSeparator]) -> Maker:
 
 
 def coded(*names: str, lowest: bool = False) -> Damage:
-    """One of some codecs."""
+    """Returns a kind of damage: a round trip through one of the named codecs."""
 
     def round_tripped(signal: Signal, random: Random) -> Signal:
-        """A round trip at one of the codec's low bit rates, or the lowest."""
+        """Encodes and decodes at one of the codec's low bit rates, or the lowest."""
         name = names[random.integers(len(names))]
         bits = CODECS[name].bits
         return round_trip(signal, name, RATE, int(bits[0] if lowest else random.choice(bits)))
@@ -277,8 +277,8 @@ _DAMAGE: tuple[Damage, ...] = (
 )
 
 
-def _base(scene: Scene, random: Random) -> Signal:
-    """What is damaged: the target, the target with bleed, now and then the wrong source or the mixture."""
+def _draw_base(scene: Scene, random: Random) -> Signal:
+    """Draws an estimate to be damaged: the target, the target with bleed, rarely a wrong source or the mixture."""
     draw = random.random()
     if draw < 0.5:
         return scene.target
@@ -287,39 +287,39 @@ def _base(scene: Scene, random: Random) -> Signal:
     return wrong(scene, random) if draw < 0.92 else scene.mixture
 
 
-def damaged(damage: Damage) -> Maker:
-    """Damage to any answer, mostly a good one."""
-    return lambda scene, random: damage(_base(scene, random), random)
+def damaged(damage: Damage) -> Estimator:
+    """Returns an estimator that applies damage to an estimate, mostly a good one."""
+    return lambda scene, random: damage(_draw_base(scene, random), random)
 
 
-def _light(scene: Scene, random: Random) -> Signal:
-    """A good answer: the target, the target with light bleed, or what a nearly ideal mask leaves."""
+def _draw_good(scene: Scene, random: Random) -> Signal:
+    """Draws a good estimate: the target, the target with little bleed, or by a nearly ideal mask."""
     draw = random.random()
     if draw < 0.65:
         return scene.target
     return (bleed(-40, -20) if draw < 0.85 else masked((0, 0.8), (1.8, 2.2)))(scene, random)
 
 
-def alike(change: Damage) -> Maker:
-    """A change that hardly matters, of a good answer."""
-    return lambda scene, random: change(_light(scene, random), random)
+def slightly_changed(change: Damage) -> Estimator:
+    """Returns an estimator that applies a benign change to a good estimate."""
+    return lambda scene, random: change(_draw_good(scene, random), random)
 
 
-def heard(separator: Callable[[Signal], Signal]) -> Maker:
-    """What a separator that knows no prompt makes of the mixture, whose level it may care for."""
+def blind(separator: Callable[[Signal], Signal]) -> Estimator:
+    """Returns an estimator that is a separator without prompts, whose result may depend on the input level."""
 
     def make(scene: Scene, random: Random) -> Signal:
         signal = scene.mixture
         gain = uniform_db(random, -25, -6) / max(float(np.abs(signal).max(initial=0)), 1e-9)
         wet = separator(signal * np.float32(gain)) / np.float32(gain)
-        dry = random.choice([0.0, 0.0, uniform_db(random, -30, -10)])  # some keep a little of the mixture
+        dry = random.choice([0.0, 0.0, uniform_db(random, -30, -10)])  # some retain a little of the mixture
         return wet + signal * np.float32(dry)
 
     return make
 
 
-def networked(separator: Callable[[Path, Signal, str], Signal]) -> Maker:
-    """What a network leaves of the mixture; a ratio mask where there is none, or none for such a target."""
+def by_network(separator: Callable[[Path, Signal, str], Signal]) -> Estimator:
+    """Returns an estimator by a network; a ratio mask if there is none, or the kind of target is unknown."""
 
     def make(scene: Scene, random: Random) -> Signal:
         if scene.network is None or not scene.kind:
@@ -329,7 +329,7 @@ def networked(separator: Callable[[Path, Signal, str], Signal]) -> Maker:
     return make
 
 
-_SEPARATED: tuple[Maker, ...] = (
+_SEPARATED: tuple[Estimator, ...] = (
     masked((0.5, 5), (0.8, 2.5)),
     binary,
     bleed(-22, 3),
@@ -339,7 +339,7 @@ _SEPARATED: tuple[Maker, ...] = (
 
 
 def combined(scene: Scene, random: Random) -> Signal:
-    """A mask, bleed or HPSS, and then one or two kinds of damage."""
+    """Returns an estimate by a mask, bleed or HPSS, with one or two kinds of damage."""
     signal = _SEPARATED[random.integers(len(_SEPARATED))](scene, random)
     for index in random.permutation(len(_DAMAGE))[: random.integers(1, 3)]:
         signal = _DAMAGE[index](signal, random)

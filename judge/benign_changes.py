@@ -1,4 +1,4 @@
-"""Changes that a listener hardly hears though the waveform is another: delays, all-passes, vocoders, mild filters.
+"""Benign changes, which listeners hardly notice although the waveform differs: delays, all-passes, vocoders, filters.
 
 Every function takes float32 samples ``[time]`` at `RATE` and a random generator, and returns as many samples.
 """
@@ -26,22 +26,22 @@ Signal = NDArray[np.float32]
 Random = np.random.Generator
 
 _DELAY = 0.02  # seconds, at most
-_GROUP_DELAY = 0.008  # seconds that a smooth phase delays or advances a frequency by, at most
-_INVERTED = 0.25  # of the answers whose polarity is turned over as well
-_FRAME = 10.0  # milliseconds between the frames of WORLD
+_GROUP_DELAY = 0.008  # seconds: maximum group delay, of either sign, of a smooth random phase
+_INVERTED = 0.25  # share of the signals whose polarity is also inverted
+_FRAME = 10.0  # milliseconds between frames of WORLD
 
 
 def delay(signal: Signal, random: Random) -> Signal:
-    """Up to 20 ms later or earlier, by a part of a sample too; some with the other polarity, which may be all."""
+    """Shifts by up to ±20 ms, with subsample precision; inverts the polarity of some, or does only that."""
     samples = random.uniform(-_DELAY, _DELAY) * RATE * random.choice([0.1, 1.0, 1.0])
     sign = -1.0 if random.random() < _INVERTED else 1.0
     if sign < 0 and random.random() < 0.4:
         return -signal
-    return _turned(signal, lambda turns: -2 * np.pi * turns * samples) * np.float32(sign)
+    return _add_phase(signal, lambda turns: -2 * np.pi * turns * samples) * np.float32(sign)
 
 
 def all_pass(signal: Signal, random: Random) -> Signal:
-    """Every frequency keeps its level and gets another phase: one to eight biquads, or a smooth random phase."""
+    """Changes only phases: by one to eight all-pass biquads, or by a smooth random phase response."""
     sign = np.float32(-1 if random.random() < _INVERTED else 1)
     if random.random() < 0.5:
         found: Signal = sosfilt([_biquad(random) for _ in range(random.integers(1, 9))], signal)
@@ -53,18 +53,18 @@ def all_pass(signal: Signal, random: Random) -> Signal:
         angles: NDArray[np.float64] = -2 * np.pi * np.cumsum(late) * (turns[1] - turns[0])
         return angles
 
-    return _turned(signal, phase) * sign
+    return _add_phase(signal, phase) * sign
 
 
 def _biquad(random: Random) -> NDArray[np.float64]:
-    """A second-order all-pass at 80-7000 Hz whose poles are near the unit circle or not."""
+    """Returns a second-order all-pass at 80-7000 Hz with poles at radius 0.5-0.98."""
     radius, angle = random.uniform(0.5, 0.98), 2 * np.pi * np.exp(random.uniform(np.log(80), np.log(7000))) / RATE
     poles = np.array([1.0, -2 * radius * np.cos(angle), radius**2])
     return np.concatenate([poles[::-1], poles])
 
 
-def _turned(signal: Signal, phase: Any) -> Signal:
-    """The signal with phases added, a function of the frequency in cycles a sample; nothing wraps around."""
+def _add_phase(signal: Signal, phase: Any) -> Signal:
+    """Adds phases to a signal, a function of frequency in cycles per sample; padding prevents circular wrap-around."""
     margin = round(2.5 * _DELAY * RATE)
     size = next_fast_len(len(signal) + 2 * margin, real=True)
     spectrum = rfft(np.pad(signal, (margin, size - len(signal) - margin)).astype(np.float64))
@@ -74,7 +74,7 @@ def _turned(signal: Signal, phase: Any) -> Signal:
 
 
 def griffin_lim(signal: Signal, random: Random) -> Signal:
-    """Magnitudes, in two of three cases of 40-100 mel bands, with random phases and a few rounds of Griffin-Lim."""
+    """Resynthesises from magnitudes, mostly of 40-100 mel bands, by a few iterations of Griffin-Lim."""
     magnitude = np.abs(TRANSFORM.forward(signal))
     if random.random() < 0.67:
         bands = _mel_bands(int(random.integers(40, 101)))
@@ -82,26 +82,26 @@ def griffin_lim(signal: Signal, random: Random) -> Signal:
     phase = np.exp(2j * np.pi * random.random(magnitude.shape)).astype(np.complex64)
     found = TRANSFORM.inverse(magnitude * phase, len(signal))
     for _ in range(int(random.integers(2, 9))):
-        found = _projected(found, magnitude)
+        found = _project(found, magnitude)
     return found
 
 
 @lru_cache(maxsize=64)
 def _mel_bands(count: int) -> NDArray[np.float32]:
-    """Triangles ``[B, F]`` that overlap by half on the mel scale and add up to 1 at every frequency."""
+    """Returns triangular filters ``[B, F]`` on the mel scale that overlap by half and sum to 1 at every frequency."""
     centres = 700 * (np.exp(np.linspace(0, np.log(1 + RATE / 2 / 700), count)) - 1)
     places = np.linspace(0, RATE / 2, TRANSFORM.size // 2 + 1)
     return np.stack([np.interp(places, centres, unit) for unit in np.eye(count)]).astype(np.float32)
 
 
-def _projected(signal: Signal, magnitude: NDArray[np.float32]) -> Signal:
-    """One round of Griffin and Lim (1984): the signal's phases with these magnitudes."""
+def _project(signal: Signal, magnitude: NDArray[np.float32]) -> Signal:
+    """Makes one iteration of Griffin and Lim (1984): combines the signal's phases with the given magnitudes."""
     spectrum = TRANSFORM.forward(signal)
     return TRANSFORM.inverse(spectrum * (magnitude / np.maximum(np.abs(spectrum), 1e-9)), len(signal))
 
 
 def noisy_resynthesis(signal: Signal, random: Random) -> Signal:
-    """As by diffusion: from noise under the signal's envelope in 2-4 steps to smoothly wrong magnitudes."""
+    """Resynthesises as by diffusion: from noise with the signal's envelope, in 2-4 steps, to inexact magnitudes."""
     spectrum = TRANSFORM.forward(signal)
     errors = random.standard_normal(spectrum.shape).astype(np.float32)
     errors = gaussian_filter(errors, (random.uniform(1, 8), random.uniform(1, 6)))
@@ -118,7 +118,7 @@ def noisy_resynthesis(signal: Signal, random: Random) -> Signal:
 
 
 def mild_filter(signal: Signal, random: Random) -> Signal:
-    """One or two of: a high-pass at 50-150 Hz, a low-pass at 5-7.5 kHz, a tilt of up to 4 dB, a constant."""
+    """Applies one or two of: high-pass at 50-150 Hz, low-pass at 5-7.5 kHz, tilt of up to 4 dB, DC offset."""
     found = signal
     for kind in random.choice(["high", "low", "tilt", "constant"], int(random.integers(1, 3)), replace=False):
         if kind == "tilt":
@@ -136,7 +136,7 @@ def mild_filter(signal: Signal, random: Random) -> Signal:
 
 
 def vocode(signal: Signal, random: Random) -> Signal:
-    """Analysed and synthesised anew by WORLD, with pitch and envelope a little off; for voices."""
+    """Analyses and resynthesises by WORLD, with slightly changed pitch and envelope; for voices."""
     world, given = _world(), signal.astype(np.float64)
     if not np.any(np.abs(signal) > 1e-6):
         return signal
@@ -157,7 +157,7 @@ def vocode(signal: Signal, random: Random) -> Signal:
 def _world() -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it imports pkg_resources, which setuptools warns of
+            warnings.simplefilter("ignore")  # it imports pkg_resources, for which setuptools warns
             return importlib.import_module("pyworld")
     except ImportError:
         raise Precondition('the family "vocoder" needs WORLD: pip install pyworld==0.3.5 "setuptools<81"') from None

@@ -1,4 +1,4 @@
-"""Turns rows of examples into batches of the model and training targets."""
+"""Makes batches for the model, and training targets, from rows of examples."""
 
 from __future__ import annotations
 
@@ -24,62 +24,62 @@ from sam_audio_bench.nn.conditioning import anchor_tables
 from sam_audio_bench.tasks.manifest import parse_spans
 from sam_audio_bench.types import Span
 
-__all__ = ["Feed", "Texts", "encode_texts", "span_states", "video_features"]
+__all__ = ["RatingDataset", "TextEmbeddings", "encode_texts", "read_video_features", "span_states"]
 
-_AT_ONCE = 256  # texts
+_TEXTS_PER_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Texts:
+class TextEmbeddings:
     """Embeddings of unique texts."""
 
     vectors: Tensor  # [U, t]
     indices: dict[str, int]
 
-    def lookup(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, ``[B, t]``."""
+    def select(self, texts: Sequence[str]) -> Tensor:
+        """Returns embeddings of texts, ``[B, t]``."""
         return self.vectors[[self.indices[text] for text in texts]]
 
 
-def encode_texts(judge: JudgeNetwork, texts: Sequence[str]) -> Texts:
-    """Encodes each text once; text encoders are frozen.
+def encode_texts(judge: JudgeNetwork, texts: Sequence[str]) -> TextEmbeddings:
+    """Encodes each distinct text once; text encoders are frozen.
 
     Raises:
-        Precondition: no tokenizer.
+        Precondition: there is no tokenizer.
     """
     unique = sorted(set(texts))
     found = []
     with torch.inference_mode():
-        for at in range(0, len(unique), _AT_ONCE):
-            ids, mask = judge.processor.tokens(unique[at : at + _AT_ONCE])
+        for at in range(0, len(unique), _TEXTS_PER_BATCH):
+            ids, mask = judge.processor.tokens(unique[at : at + _TEXTS_PER_BATCH])
             found.append(judge.encode_text(ids, mask).float().cpu())
-    return Texts(torch.cat(found).clone(), {text: index for index, text in enumerate(unique)})
+    return TextEmbeddings(torch.cat(found).clone(), {text: index for index, text in enumerate(unique)})
 
 
 @dataclass(frozen=True)
-class Feed:
-    """Makes batches of rows.
+class RatingDataset:
+    """Rated examples with cached features, from which batches of any rows are made.
 
     Args:
-        examples: the rows; all of their clips have been encoded.
-        features: of the clips.
+        examples: the rows; all of their clips must be encoded.
+        features: features of the clips.
         texts: embeddings of the texts of the rows.
-        judge: for its sampling rate, scale and inputs.
-        device: of the batches.
+        judge: determines sampling rate, scale and inputs.
+        device: device of the batches.
         gap: see `Targets.gap`, in rating points.
         raters_cap: see `Loss.raters_cap`.
-        prototypes: the recording behind each prototype of a small judge; a row does not see its own.
+        prototypes: the recording of each prototype of a small judge; a row does not use those of its own recordings.
     """
 
     examples: Examples
     features: FeatureStore
-    texts: Texts
+    texts: TextEmbeddings
     judge: JudgeNetwork
     device: torch.device
     gap: float = 0.5
     raters_cap: float = 0.0
     prototypes: tuple[str, ...] = ()
-    _marks: dict[int, NDArray[np.float16]] = field(default_factory=dict, repr=False)
+    _features: dict[int, NDArray[np.float16]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def frames(self) -> NDArray[np.int64]:
@@ -102,48 +102,48 @@ class Feed:
         return found
 
     def batch(self, rows: Sequence[int] | NDArray[np.int64], *, padded: bool = True) -> Batch:
-        """A batch of rows, with a mask if ``padded``; otherwise they must be equally long."""
+        """Returns a batch of rows, with a mask if ``padded``; otherwise they must have equal length."""
         part = self.examples.rows.iloc[list(rows)]
         sizes = torch.as_tensor(self.frames[list(rows)])
         longest = int(sizes.max())
         keep = (torch.arange(longest) < sizes[:, None]).to(self.device) if padded else None
-        texts = self.texts.lookup(list(part["text"])).to(self.device)
+        texts = self.texts.select(list(part["text"])).to(self.device)
         if self.judge.ear is not None:
-            marks = [np.asarray(self._row_marks(int(row)), np.float32) for row in rows]
-            together = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in marks], batch_first=True)
-            return Batch(mixtures=together[..., :0], answers=together.to(self.device), texts=texts, keep=keep)
+            features = [np.asarray(self._row_features(int(row)), np.float32) for row in rows]
+            together = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(one) for one in features], batch_first=True)
+            return Batch(mixtures=together[..., :0], estimates=together.to(self.device), texts=texts, keep=keep)
         pairs = list(zip(part["mixture"].astype(int), part["answer"].astype(int), strict=True))
         own = self.features.batch(((mixture, MIXTURE) for mixture, _ in pairs), longest)
         return Batch(
             mixtures=own.to(self.device),
-            answers=self.features.batch(pairs, longest).to(self.device),
+            estimates=self.features.batch(pairs, longest).to(self.device),
             texts=texts,
             keep=keep,
             spans=self._spans(list(part["spans"]), longest),
             video=self._video(list(part["video"]), sizes.tolist(), longest),
         )
 
-    def marks(self, most: int) -> Tensor:
-        """Marks of the frames of up to so many rows, evenly spread, ``[N, INPUTS]``."""
+    def sample_features(self, most: int) -> Tensor:
+        """Returns features of the frames of at most ``most`` evenly spaced rows, ``[N, NUM_INPUTS]``."""
         rows = np.unique(np.linspace(0, len(self.examples) - 1, most).astype(int))
-        return torch.from_numpy(np.concatenate([np.asarray(self._row_marks(int(row)), np.float32) for row in rows]))
+        return torch.from_numpy(np.concatenate([np.asarray(self._row_features(int(row)), np.float32) for row in rows]))
 
-    def _row_marks(self, row: int) -> NDArray[np.float16]:
-        """Marks of one row ``[F, INPUTS]``, computed once with those of its mixture; nothing in them is trained."""
-        if row not in self._marks:
+    def _row_features(self, row: int) -> NDArray[np.float16]:
+        """Returns features of a row, ``[F, NUM_INPUTS]``, computed once per mixture; they do not change in training."""
+        if row not in self._features:
             assert self.judge.ear is not None
             mixture = int(self.mixtures[row])
             rows = self._rows_of[mixture]
             part, size = self.examples.rows.iloc[rows], int(self.frames[row])
             own = self.features.batch([(mixture, MIXTURE)], size)
-            others = self.features.batch(((mixture, int(answer)) for answer in part["answer"]), size)
+            others = self.features.batch(((mixture, int(estimate)) for estimate in part["answer"]), size)
             with torch.no_grad():
-                found = self.judge.ear.marks(
-                    own.to(self.device), others.to(self.device), self.texts.lookup(list(part["text"])).to(self.device),
+                found = self.judge.ear.frame_features(
+                    own.to(self.device), others.to(self.device), self.texts.select(list(part["text"])).to(self.device),
                     spans=self._spans(list(part["spans"]), size), known=self._known(list(part["group"])),
                 )  # fmt: skip
-            self._marks.update(zip(rows.tolist(), found.to("cpu", torch.float16).numpy(), strict=True))
-        return self._marks[row]
+            self._features.update(zip(rows.tolist(), found.to("cpu", torch.float16).numpy(), strict=True))
+        return self._features[row]
 
     @cached_property
     def _rows_of(self) -> dict[int, NDArray[np.int64]]:
@@ -153,7 +153,7 @@ class Feed:
         return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64]) -> Targets:
-        """Ratings of rows, normalised by the judge's mean and standard deviation."""
+        """Returns the ratings of rows, normalised by the judge's mean and standard deviation."""
         part = self.examples.rows.iloc[list(rows)]
         mean, std = (value.detach().double().cpu() for value in (self.judge.mean, self.judge.std))
         scores = (torch.tensor(part[list(AXES)].to_numpy(float)) - mean) / std
@@ -171,7 +171,7 @@ class Feed:
         return span_states([parse_spans(text) for text in texts], size, hop=hop, rate=rate).to(self.device)
 
     def _known(self, groups: list[str]) -> Tensor | None:
-        """Prototypes that are not of a recording of the row's mixture, bool ``[B, P]``."""
+        """Marks the prototypes that are not from a recording of the row's mixture, bool ``[B, P]``."""
         if not self.prototypes:
             return None
         own = [set(split_recordings(group)) for group in groups]
@@ -184,21 +184,21 @@ class Feed:
         found = torch.zeros(len(files), size, projection.in_features)
         for row, (file, own) in enumerate(zip(files, sizes, strict=True)):
             if file:
-                found[row, :own] = video_features(file, own, projection.in_features)
+                found[row, :own] = read_video_features(file, own, projection.in_features)
         return found.to(self.device)
 
 
 def span_states(spans: Sequence[Sequence[Span]], size: int, *, hop: int, rate: int) -> Tensor:
-    """Spans of B prompts, each of ``size`` frames, one-hot as `JudgeNetwork.rate_frames` takes them: ``[B, F, 3]``."""
+    """Returns spans of B prompts of ``size`` frames, one-hot ``[B, F, 3]`` for `JudgeNetwork.rate_frames`."""
     ids, alignment = anchor_tables(spans, [size] * len(spans), hop=hop, rate=rate)
     return F.one_hot(ids.gather(1, alignment), SPAN_STATES)
 
 
-def video_features(path: str | Path, frames: int, width: int) -> Tensor:
-    """Features ``[F, V]`` of a masked video from a ``.npy`` file, one row per frame of the judge.
+def read_video_features(path: str | Path, frames: int, width: int) -> Tensor:
+    """Reads features ``[F, V]`` of a masked video from a ``.npy`` file, one row per frame of the judge.
 
     Raises:
-        UsageError: another kind of file, or other sizes.
+        UsageError: the file has another format or other sizes.
     """
     try:
         found = np.load(path, allow_pickle=False)

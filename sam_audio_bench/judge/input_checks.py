@@ -1,4 +1,4 @@
-"""What makes a rating say nothing: clips that cannot be judged, and prompts that a judge does not understand."""
+"""Checks of a judge's input: detects clips that cannot be rated and prompts that the judge does not understand."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from sam_audio_bench.types import Audio, Span, Status
 if TYPE_CHECKING:
     from sam_audio_bench.judge.network import JudgeNetwork
 
-__all__ = ["SHORTEST", "clip_fault", "prompt_remark"]
+__all__ = ["SHORTEST", "check_prompt", "find_clip_fault"]
 
 SHORTEST = 0.3
-"""Seconds; of shorter clips a judge has no frame that is not mostly padding."""
+"""Shortest clip in seconds; in shorter ones every frame of a judge is mostly padding."""
 
 
-def clip_fault(mixture: Audio, target: Audio) -> tuple[Status, str] | None:
-    """Why an answer cannot be rated beside its mixture, as a status and as a sentence; None: it can.
+def find_clip_fault(mixture: Audio, target: Audio) -> tuple[Status, str] | None:
+    """Returns why an estimate of a mixture cannot be rated, as a status and a sentence; None if it can.
 
-    Judges hear the mean of the channels. A silent answer can be rated: what was asked for is missing. In a silent
-    mixture nothing can be missing.
+    Judges use the mean of the channels. A silent estimate can be rated, since the target is missing from it. From a
+    silent mixture nothing can be missing.
     """
     if (target.rate, target.length) != (mixture.rate, mixture.length):
         return Status.LENGTH_MISMATCH, (
-            f"expected an answer as long as its mixture, {_size(mixture)}, found {_size(target)}; resample, cut or "
+            f"expected an estimate as long as its mixture, {_size(mixture)}, found {_size(target)}; resample, cut or "
             "pad it"
         )
     if not all(all_finite(audio.samples) for audio in (mixture, target)):
-        return Status.NON_FINITE, "expected finite samples in mixture and answer, found NaN or infinity"
+        return Status.NON_FINITE, "expected finite samples in mixture and estimate, found NaN or infinity"
     silent = [bool(is_silent(to_mono(audio).samples[0])) for audio in (mixture, target)]
     if silent[0]:
         status = Status.BOTH_SILENT if silent[1] else Status.SILENT_REFERENCE
@@ -46,18 +46,18 @@ def clip_fault(mixture: Audio, target: Audio) -> tuple[Status, str] | None:
     return None
 
 
-def prompt_remark(judge: JudgeNetwork, text: str, spans: Sequence[Span] = ()) -> PromptRemark | None:
-    """What a small judge does not understand of a prompt; None for others, whose text encoders read any words."""
+def check_prompt(judge: JudgeNetwork, text: str, spans: Sequence[Span] = ()) -> PromptRemark | None:
+    """Returns what a small judge does not understand in a prompt; None for others, which encode any words."""
     if judge.ear is None:
         return None
     if spans and not text.strip():
         return PromptRemark(
-            "spans alone say when the sound is there and not what it is: the judge takes many wrong sounds for right "
-            "ones; add a text",
+            "spans alone state when the target sounds but not what it is, so the judge mistakes many other sounds for "
+            "it; add a text",
             understood=True,
         )
     with torch.inference_mode():
-        return judge.ear.words.remark(text, judge.processor.tokens, judge.ear.prototypes.texts)
+        return judge.ear.words.check_prompt(text, judge.processor.tokens, judge.ear.prototypes.texts)
 
 
 def _size(audio: Audio) -> str:
