@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sam_audio_bench.blocks import Growing, all_finite, any_sound, blockwise, is_long, parts
 from sam_audio_bench.decoding import decode
-from sam_audio_bench.decoding.formats import checked_rate, media_errors
+from sam_audio_bench.decoding.formats import check_rate, media_errors
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
@@ -97,14 +97,14 @@ def outline(path: Path) -> tuple[int, int]:
     """Channels and rate that a file of samples states, before any is decoded; raises MediaError."""
     with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
-        return int(found.channels), checked_rate(path, int(found.samplerate))
+        return int(found.channels), check_rate(path, int(found.samplerate))
 
 
 def stated_seconds(path: Path) -> float:
     """Length that a file of samples states, before any is decoded; raises MediaError."""
     with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
-        return float(found.frames / checked_rate(path, int(found.samplerate)))
+        return float(found.frames / check_rate(path, int(found.samplerate)))
 
 
 def resample(audio: Audio, rate: int) -> Audio:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 import torch
 
 from sam_audio_bench.blocks import blockwise
-from sam_audio_bench.decoding import READING, claimed_size
+from sam_audio_bench.decoding import READER_VERSION, declared_size
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, find_file, sha256, writable_text
@@ -299,7 +299,9 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     """Digest of a question and of the content of its files; a file that cannot be read counts as missing."""
     row = rows[identifier]
     plain = _given({name: getattr(row, name) for name in _ASKED})
-    return joined(READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files))
+    return joined(
+        READER_VERSION, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files)
+    )
 
 
 _ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources", "part")
@@ -309,7 +311,7 @@ _ASKED = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target"
 def _size(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> int | None:
     """Values of a mixture as its file claims; None where it is short, lies in a table, or cannot be read."""
     sound = _first(rows[identifier])
-    return claimed_size(find_file(root / sound)) if isinstance(sound, str) else None
+    return declared_size(find_file(root / sound)) if isinstance(sound, str) else None
 
 
 def _file_content(root: Path, sound: Sound) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sam_audio_bench.decoding import READING
+from sam_audio_bench.decoding import READER_VERSION
 from sam_audio_bench.digests import file_digest, joined
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
 from sam_audio_bench.files import atomic_write, dump_json
@@ -186,7 +186,9 @@ def _content(found: Official, identifier: str) -> str:
     """Digest of a row and of the files that serve it; the masks of a task are part of its table."""
     row = found.rows[identifier]
     files = [file_digest(path) for path in found.media.files(row, visual=found.visual)]
-    return joined(READING, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files)
+    return joined(
+        READER_VERSION, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files
+    )
 
 
 def _load(found: Official, identifier: str) -> Item:

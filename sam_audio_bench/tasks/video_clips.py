@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.decoding import check_whole
+from sam_audio_bench.decoding import check_complete
 from sam_audio_bench.decoding.formats import clock_start, media_errors
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
@@ -95,7 +95,7 @@ def _part(path: Path, start: float, end: float) -> Iterator[tuple[float, Any, An
             raise MediaError(f"expected frames in the video {path}, found none")
         if shown is not None:
             yield 0.0, shown, stream
-    check_whole(path)
+    check_complete(path)
 
 
 def _like(container: Any, source: Any) -> Any:
