@@ -15,7 +15,7 @@ from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options, capture, identify, is_built_in
 from sam_audio_bench.metrics.catalogue import improvement_card
-from sam_audio_bench.metrics.distance_catalogue import check_no_distance
+from sam_audio_bench.metrics.distance_catalogue import check_item_metric
 from sam_audio_bench.options import parse_spelling, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
@@ -125,9 +125,9 @@ def _check_known(arguments: Iterable[str], known: set[str]) -> None:
 def _metric_constructor(target: str) -> Callable[..., Metric]:
     """The class behind ``module:Class``, or what adapts ``torchmetrics:module.Class`` or makes an improvement."""
     if target.startswith(_IMPROVED):
-        from sam_audio_bench.metrics.improvement import improvement_of
+        from sam_audio_bench.metrics.improvement import improvement_constructor
 
-        return improvement_of(resolve(target.removeprefix(_IMPROVED)))
+        return improvement_constructor(resolve(target.removeprefix(_IMPROVED)))
     if not target.startswith(_BRIDGED):
         constructor: Callable[..., Metric] = resolve(target)
         return constructor
@@ -192,7 +192,7 @@ def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
                 raise unknown_option("metric", one.name, strange, own)
             known |= set(own)
         elif one.name not in named and not one.name.startswith(_BRIDGED) and not _PLACE.fullmatch(one.name):
-            check_no_distance(one.name)
+            check_item_metric(one.name)
             raise unknown_name("metric", one.name, [*metrics.CARDS, *named])
     if all(one.name in metrics.CARDS or improvement_card(one.name) for one in spelt):
         _check_known(arguments, known)

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from sam_audio_bench.digests import flush_digests, joined
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.metrics.distance_catalogue import (
+    BUILTIN_EMBEDDING,
     DISTANCES,
-    OWN_EMBEDDING,
     EmbeddingIdentity,
     check_distances,
     embedding_source,
 )
 from sam_audio_bench.metrics.distributions import Distance, Embeddings, fad, kad
-from sam_audio_bench.metrics.embedding import Embedded, Embedder, TransformersEmbedder
+from sam_audio_bench.metrics.embedding import Embedder, EmbeddingResult, TransformersEmbedder
 from sam_audio_bench.render.tables import csv_cell
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run import interruption
@@ -103,7 +103,7 @@ class DistanceReport:
         return stream.getvalue()
 
 
-def find_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
+def find_embedder(spelling: str = BUILTIN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
     """The embedding of a name, see `embedding_source`; raises UsageError and Precondition."""
     source = embedding_source(spelling)
     if source is not None:
@@ -119,7 +119,7 @@ def measure_distances(
     *,
     metrics: Iterable[str] = tuple(DISTANCES),
     reference: str = OF_ITEMS[0],
-    embedding: str = OWN_EMBEDDING,
+    embedding: str = BUILTIN_EMBEDDING,
     window: float | None = None,
     device: str = "auto",
     draws: int = 200,
@@ -171,7 +171,7 @@ class _Heard(NamedTuple):
     """A sound and its embeddings."""
 
     sound: Sound
-    found: Embedded
+    found: EmbeddingResult
 
 
 def _embedded(
@@ -232,14 +232,14 @@ class _Work:
             self._follow(self._done, self._total)
         return found
 
-    def _computed(self, sound: Sound) -> Embedded:
+    def _computed(self, sound: Sound) -> EmbeddingResult:
         try:
             known = self._embedder.embed(sound.read())
         except Precondition:
             raise
         except BenchError as error:
             self.notes.append(f"{sound.name}: {describe_error(error)}")
-            return Embedded(None, Status(error.status))
+            return EmbeddingResult(None, Status(error.status))
         self._cache.put(sound.content, known)
         return known
 

@@ -1,7 +1,8 @@
 """How late estimates are: measured for every item that is scored, and cut where ``--align lag`` asks for that.
 
 The lag is that of the highest cross-correlation, within a second on both sides; of sound above a minute, in its loudest
-minute. It means something where estimate and sound resemble each other there, by `metrics.functional.lag.RESEMBLES`.
+minute. It means something where estimate and sound resemble each other there, by
+`metrics.functional.lag.MIN_LAG_CORRELATION`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor
 from sam_audio_bench.audio import to_mono
 from sam_audio_bench.blocks import parts
 from sam_audio_bench.metrics.functional.energy import energy
-from sam_audio_bench.metrics.functional.lag import RESEMBLES, find_lag
+from sam_audio_bench.metrics.functional.lag import MIN_LAG_CORRELATION, find_lag
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["lag_behind_mixture", "measure_lag"]
@@ -45,7 +46,7 @@ def _samples_late(estimate: Audio, sound: Audio) -> int | None:
     part = _loudest(sound.samples[:, :length], _STRETCH * rate)
     reference, late = (to_mono(Audio(one.samples[:, :length][:, part], rate)).samples for one in (sound, estimate))
     found = find_lag(reference=reference, estimate=late, rate=rate)
-    return None if found is None or found.there < RESEMBLES else found.samples
+    return None if found is None or found.correlation < MIN_LAG_CORRELATION else found.samples
 
 
 def _loudest(samples: Tensor, stretch: int) -> slice:
