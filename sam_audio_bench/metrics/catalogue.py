@@ -335,7 +335,7 @@ def improvement_card(name: str) -> MetricCard | None:
     """Returns the card of an improvement that is created on request, for metrics of the target estimate only.
 
     >>> improvement_card("pesq_wb_i").summary
-    'pesq_wb of the estimate minus that of the mixture'
+    'pesq_wb of the answer minus that of the mixture'
 
     Returns:
         The card; None if ``name`` is not such an improvement, or the improvement has its own class.
