@@ -16,7 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.metrics.distributions import Embeddings, fad, kad
-from sam_audio_bench.metrics.functional.distributions import Gaussian, frechet_between, frechet_distance, gaussian
+from sam_audio_bench.metrics.functional.distributions import (
+    Gaussian,
+    fit_gaussian,
+    frechet_distance,
+    gaussian_frechet_distance,
+)
 
 WIDTH, SHARE, ALIKE, REPEATS, DRAWS = 32, 0.5, 0.8, 60, 60
 CASES = ((8, 12), (20, 5), (30, 1), (30, 3), (50, 2), (50, 10), (100, 1), (100, 2))  # recordings, windows of each
@@ -85,8 +90,8 @@ def row(recordings: int, windows: int, apart: float, *, shared: bool) -> str:
     root = Gaussian(truth.mean, truth.answers.T)
     for seed in range(REPEATS):
         answers, reference = sample(truth, recordings, windows, seed, shared=shared)
-        goal = Gaussian(np.zeros(WIDTH), truth.references.T) if shared else gaussian(reference.vectors)
-        expected = frechet_between(root, goal)
+        goal = Gaussian(np.zeros(WIDTH), truth.references.T) if shared else fit_gaussian(reference.vectors)
+        expected = gaussian_frechet_distance(root, goal)
         found = fad(answers, reference, draws=DRAWS, seed=seed)
         errors.append(known(found.value) - expected)
         plain.append(frechet_distance(answers.vectors, reference.vectors) - expected)

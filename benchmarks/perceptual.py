@@ -28,7 +28,7 @@ from perceptual_figures import draw_scatter, draw_sweeps
 from scipy.optimize import nnls
 
 import sam_audio_bench as sab
-from sam_audio_bench.metrics.functional.perceptual import Original, Ratings, perceptual
+from sam_audio_bench.metrics.functional.perceptual import PerceptualReference, Ratings, perceptual
 from sam_audio_bench.registry import load_metric
 from sam_audio_bench.stats.correlation import correlate
 from sam_audio_bench.stats.reliability import noise_ceiling
@@ -109,8 +109,8 @@ def measured(root: Path, test: Test) -> pd.DataFrame:
     names = [name for name in (*OTHERS, *(SPEECH if test.speech else ())) if test.mixture or not _needs_rest(name)]
     for row, item, answer, reference in answers(root, test):
         rate = answer.target.rate
-        original = Original(reference, item.query.mixture.samples, rate)
-        found = original.hear(answer.target.samples)
+        original = PerceptualReference(reference, item.query.mixture.samples, rate)
+        found = original.extract_features(answer.target.samples)
         assert found is not None
         row |= found._asdict() | found.ratings()._asdict()
         for name in names:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from sam_audio_bench.metrics.functional.perceptual import Original, Ratings
+from sam_audio_bench.metrics.functional.perceptual import PerceptualReference, Ratings
 from sam_audio_bench.registry import load_tasks
 
 Signal = NDArray[np.float64]
@@ -54,7 +54,7 @@ def draw_sweeps(folder: Path) -> None:
             rate = item.reference.rate
             target = item.reference.samples.mean(dim=0, keepdim=True).double()
             mixture = item.query.mixture.samples.mean(dim=0, keepdim=True).double()
-            original = Original(target, mixture, rate, mixture - target)
+            original = PerceptualReference(target, mixture, rate, mixture - target)
             for row, step in enumerate(steps):
                 answer = damage(target.numpy()[0], (mixture - target).numpy()[0], rate, step)
                 means[row] += np.array(original.rate(torch.from_numpy(answer)[None]), dtype=float) / len(items)

@@ -31,7 +31,7 @@ from sam_audio_bench.nn.config import SAMAudioConfig, TransformerConfig
 from sam_audio_bench.nn.dit import DiT
 from sam_audio_bench.nn.layers import linear
 from sam_audio_bench.nn.model import Conditions, SAMAudio
-from sam_audio_bench.nn.tiny import randomise, write_tiny, write_tokenizer
+from sam_audio_bench.nn.tiny import randomise, write_tiny_checkpoint, write_tokenizer
 
 GIB = 2**30
 FRAMES, TOKENS, ROUNDS = 250, 16, 5
@@ -194,7 +194,7 @@ def growth() -> list[str]:
 
 def long_file(folder: Path) -> list[str]:
     """Peaks of the tiny size: the networks weigh nothing, so this is what a long file costs."""
-    write_tiny(folder)
+    write_tiny_checkpoint(folder)
     options = ("solver=euler", "step=1")
     minute, ten = (asked(folder, seconds, *options) for seconds in (60, 600))
     return [

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from judge.degrade import RATE
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.metrics.functional.hearing import SHORTEST
-from sam_audio_bench.metrics.functional.perceptual import WORST, Original, Ratings
+from sam_audio_bench.metrics.functional.hearing import MIN_SECONDS
+from sam_audio_bench.metrics.functional.perceptual import WORST, PerceptualReference, Ratings
 
 __all__ = ["Truth", "audible"]
 
@@ -32,21 +32,21 @@ class Truth:
     """Ground truth of a mixture, target and interference ``[time]``, by which estimates are rated.
 
     Raises:
-        UsageError: signals are shorter than `SHORTEST`.
+        UsageError: signals are shorter than `MIN_SECONDS`.
     """
 
     def __init__(self, target: Signal, interference: Signal, rate: int = RATE) -> None:
-        if len(target) < SHORTEST * rate:
-            raise UsageError(f"expected at least {SHORTEST} s, found {len(target)} samples at {rate} Hz")
+        if len(target) < MIN_SECONDS * rate:
+            raise UsageError(f"expected at least {MIN_SECONDS} s, found {len(target)} samples at {rate} Hz")
         self._mixture = np.add(target, interference)
         wanted, rest = _channel(target), _channel(interference)
-        self._original = Original(wanted, wanted + rest, rate, rest)
+        self._original = PerceptualReference(wanted, wanted + rest, rate, rest)
 
     def rate(self, estimate: Signal) -> Ratings:
         """Rates an estimate from 1 to 5, to four digits; all 1 if target or estimate is inaudible in the mixture."""
         if len(estimate) != len(self._mixture):
             raise UsageError(f"expected an estimate of {len(self._mixture)} samples, found {len(estimate)}")
-        if not audible(estimate, self._mixture):  # `Original` would amplify it
+        if not audible(estimate, self._mixture):  # `PerceptualReference` would amplify it
             return WORST
         return Ratings(*(round(float(value), 4) for value in self._original.rate(_channel(estimate))))
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from sam_audio_bench.blocks import BlockAccumulator, all_finite, apply_blockwise, has_sound, is_long, iter_blocks
 from sam_audio_bench.decoding import decode
-from sam_audio_bench.decoding.formats import checked_rate, media_errors
+from sam_audio_bench.decoding.formats import check_rate, media_errors
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.types import Audio
@@ -99,14 +99,14 @@ def read_format(path: Path) -> tuple[int, int]:
     """Reads channels and rate from a file's header, without decoding; raises MediaError."""
     with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
-        return int(found.channels), checked_rate(path, int(found.samplerate))
+        return int(found.channels), check_rate(path, int(found.samplerate))
 
 
 def read_duration(path: Path) -> float:
     """Reads the duration in seconds from a file's header, without decoding; raises MediaError."""
     with media_errors(path, "an audio file that libsndfile can read"):
         found = soundfile.info(path)
-        return float(found.frames / checked_rate(path, int(found.samplerate)))
+        return float(found.frames / check_rate(path, int(found.samplerate)))
 
 
 def resample(audio: Audio, rate: int) -> Audio:

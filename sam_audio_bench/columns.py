@@ -15,7 +15,7 @@ from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.identity import Options, capture_arguments, identify, is_built_in
 from sam_audio_bench.metrics.catalogue import improvement_card
-from sam_audio_bench.metrics.distance_catalogue import check_no_distance
+from sam_audio_bench.metrics.distance_catalogue import check_item_metric
 from sam_audio_bench.options import parse_specification, unknown_option
 from sam_audio_bench.parameters import parameter_names
 from sam_audio_bench.plugins import plugins
@@ -127,9 +127,9 @@ def _check_known(arguments: Iterable[str], known: set[str]) -> None:
 def _resolve_constructor(target: str) -> Callable[..., Metric]:
     """Returns the constructor of ``module:Class``, ``torchmetrics:module.Class`` or ``improvement:module:Class``."""
     if target.startswith(_IMPROVEMENT_PREFIX):
-        from sam_audio_bench.metrics.improvement import improvement_of
+        from sam_audio_bench.metrics.improvement import improvement_constructor
 
-        return improvement_of(resolve(target.removeprefix(_IMPROVEMENT_PREFIX)))
+        return improvement_constructor(resolve(target.removeprefix(_IMPROVEMENT_PREFIX)))
     if not target.startswith(_TORCHMETRICS_PREFIX):
         constructor: Callable[..., Metric] = resolve(target)
         return constructor
@@ -200,7 +200,7 @@ def check_metrics(specs: Sequence[str], arguments: Iterable[str] = ()) -> None:
             and not one.name.startswith(_TORCHMETRICS_PREFIX)
             and not _MODULE_AND_CLASS.fullmatch(one.name)
         ):
-            check_no_distance(one.name)
+            check_item_metric(one.name)
             raise unknown_name("metric", one.name, [*metrics.CARDS, *named])
     if all(one.name in metrics.CARDS or improvement_card(one.name) for one in parsed):
         _check_known(arguments, known)

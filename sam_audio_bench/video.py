@@ -31,13 +31,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sam_audio_bench.decoding import check_whole
+from sam_audio_bench.decoding import check_complete
 from sam_audio_bench.decoding.formats import (
-    Unopened,
-    broken_off,
+    UnknownFormatError,
     clock_start,
     media_errors,
-    opened_container,
+    open_container,
+    truncated_file_error,
     video_stream,
 )
 from sam_audio_bench.errors import MediaError, UsageError
@@ -160,7 +160,7 @@ def _decode_frames(path: Path) -> Iterator[_Decoded]:
                 index += 1
     if index == 0:
         raise _no_frames_error(path)
-    check_whole(path)
+    check_complete(path)
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     if not path.is_file():
         raise MediaError(f"expected a video at {path}, found none", status="missing_media")
     try:
-        with media_errors(path, _READABLE), opened_container(path) as container:
+        with media_errors(path, _READABLE), open_container(path) as container:
             stream = video_stream(container)
             if stream is None:
                 raise MediaError(f"expected a video stream in {path}, found none")
@@ -177,15 +177,15 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
                 size = f"{stream.width} x {stream.height}"
                 raise MediaError(f"expected frames of at most {_LARGEST_FRAME} pixels in {path}, found {size}")
             yield container, stream
-    except Unopened as error:
-        check_whole(path)
+    except UnknownFormatError as error:
+        check_complete(path)
         raise MediaError(f"expected {_READABLE} at {path}, found: {error}; convert it to mp4") from error
 
 
 def check_packet(path: Path, packet: Any) -> None:
     """Raises MediaError for a corrupt packet."""
     if packet.is_corrupt:
-        raise broken_off(path)
+        raise truncated_file_error(path)
 
 
 def _no_frames_error(path: Path) -> MediaError:
@@ -206,7 +206,7 @@ def frame_times(path: str | Path) -> NDArray[np.float64]:
         raise _no_frames_error(path)
     if any(stamp is None for stamp in stamps):
         return np.arange(len(stamps)) / rate
-    check_whole(path)
+    check_complete(path)
     ordered = np.sort(np.asarray(stamps, np.int64))
     first = ordered[0] if begin is None else float(begin / unit)
     return np.maximum((ordered - first) * float(unit), 0.0)

@@ -128,7 +128,7 @@ def bench(made_bench: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = tmp_path / "data"
     shutil.copytree(made_bench.folder, folder, copy_function=os.link)
     monkeypatch.setenv("SABENCH_DATA", str(folder))
-    monkeypatch.setattr("sam_audio_bench.nn.hub._reachable", lambda: False)
+    monkeypatch.setattr("sam_audio_bench.nn.hub._is_hub_reachable", lambda: False)
     return Made(folder, [dict(row) for row in made_bench.rows], [*made_bench.files])
 
 

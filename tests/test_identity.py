@@ -24,7 +24,7 @@ from sam_audio_bench.construction import resolve
 from sam_audio_bench.digests import combined_digest
 from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.identity import EXECUTION_OPTIONS, Difference, Identity, capture_arguments, to_json_value
-from sam_audio_bench.nn.tiny import write_tiny
+from sam_audio_bench.nn.tiny import write_tiny_checkpoint
 from sam_audio_bench.registry import build
 from sam_audio_bench.separators.adapted import core_of
 from sam_audio_bench.separators.catalogue import is_installed
@@ -42,7 +42,7 @@ TEXTS = (
 def places(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """What the spellings of separators that need something name: a checkpoint, a folder of estimates, a program."""
     folder = tmp_path_factory.mktemp("places")
-    write_tiny(folder / "tiny")
+    write_tiny_checkpoint(folder / "tiny")
     predictor = folder / "span-predictor"
     predictor.mkdir()
     shutil.copy(GOLDEN.with_name("peaframe.safetensors"), predictor / "model.safetensors")

@@ -195,10 +195,10 @@ def within(name: str, score: Score) -> bool:
 
 
 CHANGES: Mapping[str, Tensor] = {
-    "gain of the answer": 0.5 * ANSWER,
-    "polarity of the answer": -ANSWER,
-    "constant offset of the answer": ANSWER + 0.02,
-    "delay of the answer by one sample": ANSWER.roll(1, 1),
+    "gain of the estimate": 0.5 * ANSWER,
+    "polarity of the estimate": -ANSWER,
+    "constant offset of the estimate": ANSWER + 0.02,
+    "delay of the estimate by one sample": ANSWER.roll(1, 1),
 }
 
 
@@ -212,7 +212,7 @@ def test_invariances_are_measured(name: str) -> None:
         name, 0.1 * ANSWER, 0.1 * TARGET if CARDS[name].absent != "only" else SILENCE, 0.1 * REST, 0.1 * REST
     )
     found = {change: scored(name, target) for change, target in CHANGES.items()}
-    found["answer, references and mixture scaled together"] = together
+    found["estimate, references and mixture scaled together"] = together
     assert list(stated) == list(found)
     for change, after in found.items():
         assert after.value is not None

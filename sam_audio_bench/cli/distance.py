@@ -11,7 +11,7 @@ import click
 from sam_audio_bench.cli.lazy import HomeText
 from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_markdown, print_records
 from sam_audio_bench.cli.words import RUN, words
-from sam_audio_bench.metrics.distance_catalogue import DISTANCES, OWN_EMBEDDING, check_distances, embedding_source
+from sam_audio_bench.metrics.distance_catalogue import BUILTIN_EMBEDDING, DISTANCES, check_distances, embedding_source
 from sam_audio_bench.render.numbers import UNDEFINED, number, with_interval
 from sam_audio_bench.render.text import pluralize
 
@@ -29,7 +29,7 @@ _Table = Callable[[Sequence[dict[str, str]], Sequence[str]], None]
 @click.option("--reference", type=HomeText(), default="references", show_default=True, metavar="SET",
               help="The set that answers are held against: references, the clean targets of the items; mixtures; a "
               "folder of sounds; or runs of one separator.")  # fmt: skip
-@click.option("--embedding", type=HomeText(), default=OWN_EMBEDDING, show_default=True, metavar="MODEL",
+@click.option("--embedding", type=HomeText(), default=BUILTIN_EMBEDDING, show_default=True, metavar="MODEL",
               help="The space that distances are taken in: saj-mini, the folder of an audio model of transformers, or "
               "its id in the hub's cache, owner/name@revision.")  # fmt: skip
 @click.option("--window", type=float, help="Seconds of sound a vector; default: 0.96 for saj-mini, 10 for others.")

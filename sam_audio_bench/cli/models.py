@@ -24,8 +24,8 @@ def make_tiny(folder: Path, seed: int) -> None:
 
     It has every layer and separates nothing: for tests, demonstrations and dry runs.
     """
-    from sam_audio_bench.nn.tiny import write_tiny
+    from sam_audio_bench.nn.tiny import write_tiny_checkpoint
 
-    write_tiny(folder, seed)
+    write_tiny_checkpoint(folder, seed)
     echo(f"Random weights in {folder}: they separate nothing.")
     echo(f"Next: sabench eval --model sam-audio:{folder} --task sfx --split mini --limit 2")

@@ -1,6 +1,6 @@
-"""The frames of MP3 (ISO/IEC 11172-3 and 13818-3) and FLAC (RFC 9639), where a header counts fewer than there are.
+"""Frames of MP3 (ISO/IEC 11172-3 and 13818-3) and FLAC (RFC 9639), for headers that declare fewer than there are.
 
-Decoders believe the count, and give a shorter sound. Two files put one behind the other look like that as well.
+Decoders rely on the declared number and return a shorter sound. Two concatenated files also look like that.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from typing import BinaryIO, NamedTuple
 
 __all__ = ["Frames", "flac_frame_beyond", "mp3_frames"]
 
-_KBITS = {  # a second, by index; of MPEG-1 layer III, and of MPEG-2 and 2.5
+_KBITS = {  # kbit/s by index, of MPEG-1 layer III, and of MPEG-2 and 2.5
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-_RATES = (44100, 48000, 32000)  # Hz, of MPEG-1; a half and a quarter of MPEG-2 and 2.5
-_BLOCK = 2**16  # bytes that are searched at once
-_FLAC_TAIL = 2**21  # bytes before the end among which a FLAC frame begins: one of 2**16 samples has fewer
+_RATES = (44100, 48000, 32000)  # Hz, of MPEG-1; those of MPEG-2 and 2.5 are a half and a quarter
+_BLOCK = 2**16  # bytes per block of the search
+_FLAC_TAIL = 2**21  # bytes at the end that contain the start of a FLAC frame: one of 2**16 samples is shorter
 
 
 class Frames(NamedTuple):
-    """What stands in an MP3."""
+    """Summary of the frames of an MP3."""
 
-    frames: int  # whole ones, with one that holds no sound but counts the others
-    end: int  # where the last one ends
-    alike: bool  # one rate and number of channels throughout
+    frames: int  # number of complete frames, including one without audio that declares the number of the others
+    end: int  # end of the last frame in bytes
+    is_uniform: bool  # one rate and number of channels throughout
 
 
 class _Frame(NamedTuple):
@@ -33,7 +33,7 @@ class _Frame(NamedTuple):
 
 
 def mp3_frames(file: BinaryIO, begin: int, size: int) -> Frames | None:
-    """Goes over the frames from ``begin`` on, and over tags and other bytes between them; None: there is none."""
+    """Scans the frames from ``begin`` on, skipping tags and other bytes between them; None if there are none."""
     count, end, kinds = 0, begin, set()
     for at, frame in _mp3_frames(file, begin, size):
         count, end = count + 1, at + frame.length
@@ -57,7 +57,7 @@ def _mp3_frames(file: BinaryIO, at: int, size: int) -> Iterator[tuple[int, _Fram
 
 
 def _mp3_frame(head: bytes) -> _Frame | None:
-    """A frame of layer III by its header; None: it is none, or has a bit rate that is not told."""
+    """Parses the header of a layer III frame; None if it is not one, or does not declare its bit rate."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None
     version, index, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
@@ -70,29 +70,29 @@ def _mp3_frame(head: bytes) -> _Frame | None:
 
 
 def _next_mp3_frame(file: BinaryIO, at: int, size: int) -> int | None:
-    """Where frames go on, of which two stand one behind the other, or one before the end."""
+    """Finds the next position with two consecutive frames, or one frame at the end."""
     while at + 4 <= size:
         file.seek(at)
         block = file.read(_BLOCK)
         place = block.find(b"\xff")
         while 0 <= place < len(block) - 3:
             frame = _mp3_frame(block[place : place + 4])
-            if frame is not None and _goes_on(file, at + place + frame.length, size):
+            if frame is not None and _is_frame_or_end(file, at + place + frame.length, size):
                 return at + place
             place = block.find(b"\xff", place + 1)
         at += max(len(block) - 3, 1)
     return None
 
 
-def _goes_on(file: BinaryIO, at: int, size: int) -> bool:
+def _is_frame_or_end(file: BinaryIO, at: int, size: int) -> bool:
     file.seek(at)
     return at == size or (at < size and _mp3_frame(file.read(4)) is not None)
 
 
 def flac_frame_beyond(file: BinaryIO, begin: int, size: int, total: int) -> bool:
-    """Whether among the last frames of a FLAC, which begins at ``begin``, one ends behind its ``total`` samples."""
+    """Returns whether one of the last frames of a FLAC, which begins at ``begin``, ends after ``total`` samples."""
     file.seek(begin + 8)
-    smallest = int.from_bytes(file.read(2), "big")  # samples of every frame but the last, where their number is fixed
+    smallest = int.from_bytes(file.read(2), "big")  # samples per frame except the last, if their number is fixed
     at, last = begin + 4, False
     while not last:
         file.seek(at)
@@ -110,23 +110,23 @@ def flac_frame_beyond(file: BinaryIO, begin: int, size: int, total: int) -> bool
     place = content.find(first[:2])
     while place >= 0:
         head = content[place : place + 16]
-        alike = head[3:4] == first[3:4] and head[2] & 15 == first[2] & 15
-        if alike and _flac_end(head, 1 if first[1] & 1 else smallest) > total:
+        matches = head[3:4] == first[3:4] and head[2] & 15 == first[2] & 15
+        if matches and _flac_end(head, 1 if first[1] & 1 else smallest) > total:
             return True
         place = content.find(first[:2], place + 1)
     return False
 
 
 def _flac_end(head: bytes, unit: int) -> int:
-    """Where a frame ends, in samples, by its first 16 bytes; 0: they begin no frame, as its CRC-8 tells.
+    """Returns the end of a frame in samples, from its first 16 bytes; 0 if they are not a frame, by the CRC-8.
 
     Args:
         head: the bytes.
-        unit: samples by which frames are numbered.
+        unit: samples per unit of frame numbers.
     """
     if len(head) < 16:
         return 0
-    ones = 8 - (head[4] ^ 0xFF).bit_length()  # as in UTF-8: how many bytes the number has
+    ones = 8 - (head[4] ^ 0xFF).bit_length()  # number of bytes, encoded as in UTF-8
     if ones in (1, 8):
         return 0
     at = 4 + max(ones, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.judge.config import REPOSITORY, REVISION
-from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, Source, find_checkpoint
+from sam_audio_bench.nn.hub import WEIGHTS, Checkpoint, ModelSource, find_checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 
 __all__ = ["DEFAULT", "SHIPPED", "find_judge", "judge_folder", "judge_source", "read_judge_name", "tokenizer_folder"]
@@ -66,7 +66,7 @@ def find_judge(place: str | Path, revision: str | None = None) -> Checkpoint:
     return replace(found, label=str(place) if str(place) in SHIPPED else read_judge_name(folder))
 
 
-def judge_source(judge: str, path: str = "") -> Source:
+def judge_source(judge: str, path: str = "") -> ModelSource:
     """Returns the source of the weights of a metric's or picker's judge; nothing is downloaded.
 
     Args:
@@ -77,12 +77,12 @@ def judge_source(judge: str, path: str = "") -> Source:
     judge = judge or (_RELEASED[1] if path else DEFAULT)
     released = judge in _RELEASED
     folder = judge_folder(path if released else judge) if path or not released else None
-    return Source(
+    return ModelSource(
         repository=REPOSITORY,
         revision=REVISION,
         path="" if folder is None else str(folder),
         weights=WEIGHTS,
-        marks=(("finetune_transformer", None), *((("audio_codec", None),) if released else ())),
+        config_entries=(("finetune_transformer", None), *((("audio_codec", None),) if released else ())),
         label=judge if judge in SHIPPED else read_judge_name(folder) if folder is not None else _UNNAMED,
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.judge.checkpoints import DEFAULT, find_judge
 from sam_audio_bench.judge.model import SAJ
-from sam_audio_bench.metrics.embedding import Embedder, cut
+from sam_audio_bench.metrics.embedding import Embedder, split_evenly
 from sam_audio_bench.types import Audio
 
 __all__ = ["WINDOW", "JudgeEmbedder"]
@@ -52,4 +52,4 @@ class JudgeEmbedder(Embedder):
         assert network.ear is not None
         frames = network.ear.encode_mixtures(network.batch([piece])[0])[0]
         together = math.ceil(round(self.window * network.processor.rate / network.processor.hop, 6))
-        return torch.stack([frames[part].mean(dim=0) for part in cut(len(frames), max(1, together))])
+        return torch.stack([frames[part].mean(dim=0) for part in split_evenly(len(frames), max(1, together))])

@@ -17,9 +17,9 @@ from sam_audio_bench.judge.checkpoints import judge_source, tokenizer_folder
 from sam_audio_bench.judge.input_checks import check_prompt, find_clip_fault
 from sam_audio_bench.judge.processor import PARITIES
 from sam_audio_bench.judge.training_mixtures import TrainingMixtures
-from sam_audio_bench.metrics.base import Row, known_absent
+from sam_audio_bench.metrics.base import Row, has_silent_reference
 from sam_audio_bench.metrics.catalogue import metric_ids_of
-from sam_audio_bench.metrics.weights import LearnedMetric, batches
+from sam_audio_bench.metrics.weights import LearnedMetric, split_batches
 from sam_audio_bench.nn.hub import Checkpoint
 from sam_audio_bench.nn.peav import TOKENIZER
 from sam_audio_bench.types import Audio, Item, Query, Separation, Status
@@ -52,7 +52,7 @@ class SAMAudioJudge(LearnedMetric):
     Args:
         judge: "saj-mini", which is shipped; "sam-audio-judge", the released one, in the hub's cache; or the folder of
             a judge or of a training run. Empty: the released one if ``path`` is given, else the shipped one.
-        path: a folder with the released judge, see `Source`.
+        path: a folder with the released judge, see `ModelSource`.
         parity: one of `PARITIES`; for a single item "upstream" differs only in the case of the text.
         device: see `LearnedMetric`.
         stereo: "joint" and "mono": the channels are averaged; "mean": the mean of the ratings of the estimate's
@@ -91,7 +91,7 @@ class SAMAudioJudge(LearnedMetric):
         """Options that change the scores, for ``run.json``."""
         return {**super().options, "parity": self.parity}
 
-    def asks(self, item: Item) -> bool:
+    def applies_to(self, item: Item) -> bool:
         """Applies to items with a text: the released judge reads nothing else, and spans alone mislead saj-mini."""
         return item.query.prompt.text is not None
 
@@ -119,7 +119,7 @@ class SAMAudioJudge(LearnedMetric):
         pairs = list(zip(clips, (item.query for item in items), strict=True))
         if self.batch_size == 1 or any(clip.seconds > _TOGETHER for clip in clips):
             return [self._rated(network, *pair) for pair in pairs]
-        return [row for batch in batches(pairs, self.batch_size) for row in _rated_together(network, batch)]
+        return [row for batch in split_batches(pairs, self.batch_size) for row in _rated_together(network, batch)]
 
     def _rated(self, judge: SAJ, clip: Audio, query: Query) -> list[float]:
         """Rates one clip; the features of the last query are reused."""
@@ -129,19 +129,19 @@ class SAMAudioJudge(LearnedMetric):
         return ratings
 
     def _clips(self, item: Item, estimate: Separation) -> list[tuple[Audio, Item]] | Row:
-        if not self.asks(item):
-            return self._all(None)
+        if not self.applies_to(item):
+            return self._uniform_row(None)
         pairs = list(self._pairs(item, estimate.target))
         faults = [fault and fault[0] for fault in (find_clip_fault(one.query.mixture, clip) for clip, one in pairs)]
         for status in (Status.LENGTH_MISMATCH, Status.NON_FINITE):
             if status in faults:
-                return self._all(status)
-        if known_absent(item):
-            return self._all(Status.SILENT_REFERENCE)
+                return self._uniform_row(status)
+        if has_silent_reference(item):
+            return self._uniform_row(Status.SILENT_REFERENCE)
         if None not in faults:
-            return self._all(faults[0])
+            return self._uniform_row(faults[0])
         if not self._understands(item.query.prompt.text or ""):
-            return self._all(Status.NOT_UNDERSTOOD)
+            return self._uniform_row(Status.NOT_UNDERSTOOD)
         self._warn_of_training(item)
         return [pair for pair, fault in zip(pairs, faults, strict=True) if fault is None]
 
@@ -149,7 +149,7 @@ class SAMAudioJudge(LearnedMetric):
         """Returns whether the judge understands enough of a text to rate estimates for it."""
         if text not in self._understood:
             if self._network is None:
-                self._network = self._loaded()
+                self._network = self._load_network()
             remark = check_prompt(self._network, text)
             self._understood[text] = remark is None or remark.understood
         return self._understood[text]

@@ -1,4 +1,4 @@
-"""Spans of activity: does the answer sound when the prompt says that it should?"""
+"""Agreement of the spans in which the estimate is active with the spans of the prompt."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ __all__ = ["SpanOverlap"]
 
 
 class SpanOverlap(Metric):
-    """Activity of the answer's target against the "+" spans of the prompt, both merged; no audio reference is needed.
+    """Compares the activity of the target estimate with the merged "+" spans of the prompt; needs no audio reference.
 
-    Activity is `functional.activity.active_spans`: a level relative to the answer's own loudest 250 ms, so that the
-    answer's gain does not matter. Windows go over all channels together, as in the reference implementation of SAM
-    Audio; channels are never mixed down, whatever the run's stereo policy. "-" spans and the mixture are not used.
+    Activity is determined by `functional.activity.active_spans` from the level relative to the estimate's own loudest
+    250 ms, so that the estimate's gain does not matter. Windows cover all channels together, as in the reference
+    implementation of SAM Audio; channels are never mixed down, whatever the run's stereo policy. "-" spans and the
+    mixture are not used.
 
-    An answer in which nothing is active has 0 everywhere, with status ``silent_estimate``: 0 is what it deserves, and
-    leaving it out would reward silence. An item without "+" spans is not asked.
+    An estimate without any activity scores 0 in every column, with status ``silent_estimate``: excluding it would
+    reward silence. An item without "+" spans is not scored.
 
     Args:
-        threshold: dB below the loudest window from which on a window is silent.
+        threshold: level in dB, relative to the loudest window, at or below which a window is silent.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.activity:SpanOverlap")
@@ -37,22 +38,24 @@ class SpanOverlap(Metric):
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the values, for ``run.json``."""
         return {"threshold": self.threshold}
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """Merged IoU, recall and precision, and the IoU by the reference implementation's formula, for each item."""
-        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+        """Returns merged IoU, recall and precision, and the IoU by the reference implementation's formula, per item."""
+        return [self._row(item, separation) for item, separation in zip(items, separations, strict=True)]
 
-    def _row(self, item: Item, answer: Separation) -> Row:
-        wanted = [(start, end) for sign, start, end in item.query.prompt.spans if sign == "+"]
-        if not wanted:
-            return self._all(None)
-        if not all_finite(answer.target.samples):
-            return self._all(Status.NON_FINITE)
-        silent = not has_sound(answer.target.samples)  # a silent clip below one window would count as active
-        found = [] if silent else active_spans(answer.target.samples, answer.target.rate, threshold=self.threshold)
-        status = Status.OK if found else Status.SILENT_ESTIMATE
-        merged = span_overlap(reference=wanted, estimate=found)
-        upstream = span_overlap(reference=wanted, estimate=found, merge=False)
+    def _row(self, item: Item, separation: Separation) -> Row:
+        prompted = [(start, end) for sign, start, end in item.query.prompt.spans if sign == "+"]
+        if not prompted:
+            return self._uniform_row(None)
+        if not all_finite(separation.target.samples):
+            return self._uniform_row(Status.NON_FINITE)
+        silent = not has_sound(separation.target.samples)  # a silent clip below one window would count as active
+        active = (
+            [] if silent else active_spans(separation.target.samples, separation.target.rate, threshold=self.threshold)
+        )
+        status = Status.OK if active else Status.SILENT_ESTIMATE
+        merged = span_overlap(reference=prompted, estimate=active)
+        upstream = span_overlap(reference=prompted, estimate=active, merge=False)
         return tuple(Score(value, status) for value in (*merged, upstream.iou))

@@ -1,4 +1,4 @@
-"""Metric: scores items, one row an item; means and intervals are the work of `stats`."""
+"""Base classes of metrics, which score items one row per item; `stats` computes means and intervals."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from sam_audio_bench.metrics.catalogue import CARDS, STEREO, MetricCard
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["Metric", "Row", "StereoMetric", "known_absent"]
+__all__ = ["Metric", "Row", "StereoMetric", "has_silent_reference"]
 
 Row = tuple[Score | None, ...]
-"""One score a column; None where the metric asks nothing of the item (a leak where the target is present)."""
+"""One score per column; None where the metric does not apply to the item (`leak_db` where the target is present)."""
 
 
-def known_absent(item: Item) -> bool:
-    """Whether a silent reference says that the sound that is asked for is not in the mixture."""
+def has_silent_reference(item: Item) -> bool:
+    """Returns whether the item has a silent reference: the prompted sound is absent from the mixture."""
     return item.reference is not None and bool(is_silent(item.reference.samples.flatten()))
 
 
 class Metric(ABC):
-    """Scores estimates of items: a subclass names its ``columns`` and implements `score`. It keeps nothing of them.
+    """Scores estimates of items; stateless. A subclass sets ``columns`` and implements `score`.
 
     Attributes:
         columns: ids of the scores in a row.
-        batch_size: how many items of one length, rate and channel count the harness hands over at once. Above 1 for
-            networks that gain from a batch; a score must not depend on the items beside it.
-        in_blocks: whether it goes over long sounds in `blocks`; else it holds them as a whole, as the plan then says.
+        batch_size: maximum number of items, of one length, rate and channel count, that the harness passes per call.
+            Above 1 for networks that benefit from batches; a score must not depend on the other items of its batch.
+        in_blocks: whether long sounds are processed in `blocks`; otherwise they are held in memory as a whole, which
+            the plan then states.
     """
 
     columns: ClassVar[tuple[str, ...]]
@@ -40,7 +41,7 @@ class Metric(ABC):
 
     @property
     def requested(self) -> tuple[str, ...]:
-        """The columns that a run asked for: all, unless it says otherwise."""
+        """The columns that the run requests; all by default."""
         found: tuple[str, ...] = vars(self).get("_requested", self.columns)
         return found
 
@@ -50,32 +51,32 @@ class Metric(ABC):
 
     @abstractmethod
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One row an item: for each column a value with its status, or None where nothing is asked.
+        """Returns one row per item: for each column a value with its status, or None where the metric does not apply.
 
-        Items differ in length, rate and channels where a caller likes; `batch_size` concerns the harness.
+        Other callers than the harness may pass any number of items, of different lengths, rates and channel counts.
         """
 
     @classmethod
     def cards(cls) -> tuple[MetricCard, ...]:
-        """The cards of ``columns``; a third party's class overrides this with its own."""
+        """Returns the cards of ``columns``; metrics of other packages override this."""
         return tuple(CARDS[column] for column in cls.columns)
 
     def missing(self) -> str | None:
-        """Why this metric cannot run on this machine, and the command that would change that; None: it can."""
+        """Returns why this metric cannot run on this machine and the command that fixes it; None if it can run."""
         return None
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the values, for ``run.json``."""
         return {}
 
-    def _all(self, status: Status | None, value: float | None = None) -> Row:
-        """The same in every column; None for an item that is not asked."""
+    def _uniform_row(self, status: Status | None, value: float | None = None) -> Row:
+        """Returns a row with the same score in every column; of None where ``status`` is None."""
         return (None if status is None else Score(value, status),) * len(self.columns)
 
 
 class StereoMetric(Metric):
-    """A metric with a policy for channels.
+    """Base class of metrics with a stereo policy.
 
     Args:
         stereo: one of `catalogue.STEREO`.
@@ -90,10 +91,10 @@ class StereoMetric(Metric):
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the values, for ``run.json``."""
         return {"stereo": self.stereo}
 
-    def _comparable(self, *signals: Audio) -> list[Audio] | None:
-        """The signals, channels averaged where the policy says so; None where their shapes or rates differ."""
-        heard = [to_mono(audio) if self.stereo == "mono" else audio for audio in signals]
-        return heard if len({(audio.samples.shape, audio.rate) for audio in heard}) == 1 else None
+    def _comparable_signals(self, *signals: Audio) -> list[Audio] | None:
+        """Returns the signals, channels averaged under "mono"; None where their shapes or rates differ."""
+        given = [to_mono(audio) if self.stereo == "mono" else audio for audio in signals]
+        return given if len({(audio.samples.shape, audio.rate) for audio in given}) == 1 else None

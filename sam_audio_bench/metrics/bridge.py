@@ -1,7 +1,7 @@
-"""The bridge to torchmetrics, both ways: its metrics as ours, and ours in anyone's training loop.
+"""Adapters for torchmetrics in both directions: its metrics in this harness, and our functions as torchmetrics.
 
-`adapt` makes a `Metric` of any ``torchmetrics.Metric`` whose ``update`` takes ``preds`` and ``target``. The other
-classes are ``torchmetrics.Metric``s that average a score of `functional` over everything that they were updated with.
+`adapt` wraps any ``torchmetrics.Metric`` whose ``update`` takes ``preds`` and ``target`` as a `Metric`. The other
+classes are ``torchmetrics.Metric``s for training loops, which average a score of `functional` over all updates.
 
 No other module imports torchmetrics, which costs seconds and memory.
 """
@@ -25,7 +25,7 @@ from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics import functional
 from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import CAP_DB, MetricCard
-from sam_audio_bench.metrics.functional.energy import same_shape, status_codes
+from sam_audio_bench.metrics.functional.energy import check_same_shape, status_codes
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
 __all__ = [
@@ -34,8 +34,8 @@ __all__ = [
     "SISDR",
     "SISNR",
     "SNR",
-    "Averaged",
     "BSSSourcesSDR",
+    "MeanScore",
     "TorchmetricsMetric",
     "adapt",
     "word_error_rate",
@@ -44,34 +44,34 @@ __all__ = [
 _STATUSES = tuple(Status)
 
 
-class Averaged(torchmetrics.Metric):
+class MeanScore(torchmetrics.Metric):
     """Mean of a score over all signals of all updates and all processes, dB; NaN where none is defined.
 
-    The last dimension is time, every index of the leading ones is a signal of its own; flatten channels to score them
-    together. The mean is that of the tables: a value beyond ±`CAP_DB` counts as ±`CAP_DB`, a silent estimate of a real
-    sound as the floor, and signals whose reference is silent are left out, as are those with NaN or infinity. How many
-    there were of each kind is in `counts`.
+    The last dimension is time, every index of the leading ones is a separate signal; flatten channels to score them
+    together. The mean follows the rules of the result tables: values are clipped to ±`CAP_DB`, a silent estimate of a
+    sound has the floor value, and signals with a silent reference, NaN or infinity are excluded. `counts` gives the
+    number of signals of each kind.
 
-    ``update`` raises UsageError where the shapes differ. Keyword arguments are those of ``torchmetrics.Metric``.
+    ``update`` raises UsageError if the shapes differ. Keyword arguments are those of ``torchmetrics.Metric``.
     """
 
     measure: ClassVar[Callable[..., Tensor]]  # of `functional`: reference and estimate [..., time] -> [...]
     higher_is_better = True
     is_differentiable = False
     full_state_update = False
-    found: Tensor  # how many signals have each of the statuses
+    found: Tensor  # number of signals per status
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # A collection shares the states of metrics whose states are called and hold the same after the first batch,
-        # and all scores of silence are the same: the name keeps them apart.
+        # A MetricCollection shares states between metrics whose states have equal names and values after the first
+        # batch, and all scores of silence are equal: the class's name in the state's prevents that.
         self._total = f"{type(self).__name__}_total"
         self.add_state(self._total, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("found", default=torch.zeros(len(_STATUSES), dtype=torch.int64), dist_reduce_fx="sum")
 
     @staticmethod
     def prepare(signal: Tensor) -> Tensor:
-        """What of ``preds`` or ``target`` decides about silence, ``[..., time]``."""
+        """Returns the signal ``[..., time]`` of ``preds`` or ``target`` by which silence is detected."""
         return signal
 
     def update(self, preds: Tensor, target: Tensor) -> None:
@@ -84,61 +84,61 @@ class Averaged(torchmetrics.Metric):
         self.found = self.found + codes.flatten().bincount(minlength=len(_STATUSES))
 
     def compute(self) -> Tensor:
-        """The mean of the defined values, float64 ``[]``."""
+        """Returns the mean of the defined values, float64 ``[]``."""
         defined = [_STATUSES.index(status) for status in (Status.OK, Status.PERFECT, Status.SILENT_ESTIMATE)]
         total: Tensor = getattr(self, self._total)
         return total / self.found[defined].sum()
 
     def counts(self) -> dict[Status, int]:
-        """How many signals have each status that occurred, of all processes; each of them has to call this."""
+        """Returns the number of signals per status that occurred, over all processes, each of which must call this."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, distributed_available=self.distributed_available_fn):
             numbers = self.found.tolist()
         return {status: number for status, number in zip(_STATUSES, numbers, strict=True) if number}
 
 
-class SNR(Averaged):
+class SNR(MeanScore):
     """Mean of `functional.snr`."""
 
     measure = staticmethod(functional.snr)
 
 
-class SISDR(Averaged):
+class SISDR(MeanScore):
     """Mean of `functional.si_sdr`."""
 
     measure = staticmethod(functional.si_sdr)
 
 
-class SISNR(Averaged):
-    """Mean of `functional.si_snr`; a constant is silence."""
+class SISNR(MeanScore):
+    """Mean of `functional.si_snr`; a constant signal counts as silent."""
 
     measure = staticmethod(functional.si_snr)
     prepare = staticmethod(functional.centred)
 
 
-class SDSDR(Averaged):
+class SDSDR(MeanScore):
     """Mean of `functional.sd_sdr`."""
 
     measure = staticmethod(functional.sd_sdr)
 
 
-class SASDR(Averaged):
-    """Mean of `functional.sa_sdr`, of ``[..., sources, time]``: the sources of one mixture are one signal."""
+class SASDR(MeanScore):
+    """Mean of `functional.sa_sdr` over ``[..., sources, time]``: the sources of a mixture count as one signal."""
 
     measure = staticmethod(functional.sa_sdr)
 
     @staticmethod
     def prepare(signal: Tensor) -> Tensor:
-        """All sources, one after another."""
+        """Concatenates the sources."""
         return signal.flatten(-2)
 
 
-class BSSSourcesSDR(Averaged):
-    """Mean of the SDR of `functional.bss_sources`, every signal alone."""
+class BSSSourcesSDR(MeanScore):
+    """Mean of the SDR of `functional.bss_sources`, each signal as the only source."""
 
     @staticmethod
     def measure(*, reference: Tensor, estimate: Tensor) -> Tensor:
-        """The SDR ``[..., time] -> [...]``."""
-        same_shape(reference, estimate)
+        """Returns the SDR: ``[..., time] -> [...]``."""
+        check_same_shape(reference, estimate)
         length = reference.shape[-1]
         pairs = zip(reference.reshape(-1, 1, length), estimate.reshape(-1, 1, length), strict=True)
         scores = [functional.bss_sources(reference=truth, estimate=given).sdr for truth, given in pairs]
@@ -146,16 +146,16 @@ class BSSSourcesSDR(Averaged):
 
 
 class TorchmetricsMetric(Metric):
-    """A ``torchmetrics.Metric`` of target and reference; `adapt` makes a subclass for each of them.
+    """Wraps a ``torchmetrics.Metric`` of target estimate and reference; `adapt` creates one subclass per metric.
 
-    Each item is scored by itself: the metric is reset, updated with ``preds``, the target estimate, and ``target``, the
-    reference, ``[channels, time]`` both, and computed. What is done with channels and rates is up to it.
+    Each item is scored separately: the metric is reset, updated with ``preds``, the target estimate, and ``target``,
+    the reference, both ``[channels, time]``, and computed. The wrapped metric decides how to treat channels and rates.
 
-    Statuses are those of our reference metrics and come first: where reference or estimate is silent or not finite, or
-    their shapes or rates differ, the metric is not asked, since libraries give silence numbers of an epsilon. A silent
-    estimate has no value, for nobody knows the floor of a foreign scale; read ``n_ok/n`` with it. NaN, and infinity in
-    the worse direction, are ``non_finite``; infinity in the better one is ``perfect``. What the metric raises is the
-    item's error.
+    Statuses are those of the reference metrics and are determined first: where reference or estimate is silent or not
+    finite, or their shapes or rates differ, the wrapped metric is not called, since libraries score silence by some
+    epsilon. A silent estimate has no value, because the scale's lowest value is unknown; read ``n_ok/n`` with it. NaN,
+    and infinity in the worse direction, are ``non_finite``; infinity in the better direction is ``perfect``. An
+    exception of the metric is recorded as the item's error.
     """
 
     path: ClassVar[str]  # module.Class
@@ -172,7 +172,7 @@ class TorchmetricsMetric(Metric):
 
     @classmethod
     def cards(cls) -> tuple[MetricCard, ...]:
-        """One card, without a unit."""
+        """Returns one card, without a unit."""
         return (
             MetricCard(
                 id=cls.columns[0],
@@ -186,12 +186,14 @@ class TorchmetricsMetric(Metric):
 
     @property
     def options(self) -> Options:
-        """The class, its options and the version of torchmetrics."""
+        """The wrapped class, its options and the version of torchmetrics."""
         return {"class": self.path, "torchmetrics": str(torchmetrics.__version__), **self._options}
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One score an item; an item without a reference is not asked."""
-        return [(self._one(item.reference, answer.target),) for item, answer in zip(items, separations, strict=True)]
+        """Returns one score per item; None for an item without a reference."""
+        return [
+            (self._one(item.reference, separation.target),) for item, separation in zip(items, separations, strict=True)
+        ]
 
     def _one(self, reference: Audio | None, estimate: Audio) -> Score | None:
         if reference is None:
@@ -217,17 +219,17 @@ class TorchmetricsMetric(Metric):
 
 
 def adapt(path: str, **options: Any) -> TorchmetricsMetric:
-    """Any ``torchmetrics.Metric`` of estimate and reference as a metric of ours, see `TorchmetricsMetric`.
+    """Wraps any ``torchmetrics.Metric`` of estimate and reference as a `Metric`, see `TorchmetricsMetric`.
 
     Args:
-        path: of the class, ``torchmetrics.audio.SignalDistortionRatio`` say; its column is
+        path: import path of the class, for example ``torchmetrics.audio.SignalDistortionRatio``; its column is
             ``torchmetrics.SignalDistortionRatio``.
-        options: of its constructor.
+        options: keyword arguments of its constructor.
 
     Raises:
-        UsageError: no such class; one that is updated with something else than ``preds`` and ``target``, or that does
-            not say whether higher is better, without which no table can be read; or options that it refuses.
-        Precondition: a module that cannot be imported.
+        UsageError: there is no such class; its ``update`` requires arguments other than ``preds`` and ``target``; it
+            does not state whether higher is better, which tables need; or it rejects the options.
+        Precondition: a module cannot be imported.
 
     >>> adapt("torchmetrics.audio.SignalDistortionRatio", filter_length=128).columns
     ('torchmetrics.SignalDistortionRatio',)
@@ -251,7 +253,7 @@ def adapt(path: str, **options: Any) -> TorchmetricsMetric:
 
 
 def word_error_rate(*, reference: str, estimate: str) -> float:
-    """Words to insert, delete or replace, over the words of the reference, by torchmetrics; words lie between blanks.
+    """Returns the word error rate by torchmetrics: edits over words of the reference; words are separated by spaces.
 
     >>> word_error_rate(reference="the quick brown fox", estimate="a quick fox")
     0.5
@@ -260,13 +262,13 @@ def word_error_rate(*, reference: str, estimate: str) -> float:
 
 
 def _find(path: str) -> type[torchmetrics.Metric]:
-    """The class behind ``module.Class``."""
+    """Imports the class ``module.Class``."""
     name, _, attribute = path.rpartition(".")
     if not name:
         raise UsageError(f"expected a class with its module, as torchmetrics.audio.SignalDistortionRatio, found {path}")
     try:
         module = importlib.import_module(name)
-    except Exception as error:  # whatever somebody's module does when it is imported
+    except Exception as error:  # importing another package's module may raise anything
         found = f"{type(error).__name__}: {error}"
         raise Precondition(
             f"expected the module {name}, which {path} names, to be importable, found {found}"

@@ -1,6 +1,6 @@
-"""BSS-eval as Metrics: the answer's target against the references of target and residual.
+"""BSS-eval metrics: compare the target estimate with the references of target and residual.
 
-A score depends on the answer's target only, not on its residual. The SDRs have classes of their own: they need no
+A score depends on the target estimate only, not on the residual estimate. The SDRs have separate classes: they need no
 residual reference and are many times faster.
 """
 
@@ -33,37 +33,37 @@ TAPS = 512
 BACKENDS = ("native", "mir_eval")
 
 
-def _least(signals: int) -> int:
-    """Samples of which the filters of so many reference signals forgive no more than half of a random error, 3 dB.
+def _min_samples(signals: int) -> int:
+    """Returns the length from which filters of ``signals`` references absorb at most half of a random error, 3 dB.
 
-    They have ``signals * TAPS`` coefficients for ``samples + TAPS - 1`` equations, and take that share of any error
-    away. With as many coefficients as equations, everything is forgiven.
+    They have ``signals * TAPS`` coefficients for ``samples + TAPS - 1`` equations, and absorb that share of any error.
+    With as many coefficients as equations, they absorb all of it.
     """
     return 2 * signals * TAPS - (TAPS - 1)
 
 
 class SIBSS(ReferenceMetric):
-    """`functional.si_sir` and `functional.si_sar` of the target, one gain a source for all channels."""
+    """`functional.si_sir` and `functional.si_sar` of the target, one gain per source for all channels."""
 
     columns = metric_ids_of("sam_audio_bench.metrics.bss:SIBSS")
     sources = 2
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratios ``[systems, 2]``."""
+        """Returns the ratios ``[systems, 2]``."""
         parts = _decompose(references.flatten(1)[:, None], estimates[:, 0].flatten(1)[:, None], taps=1)
         ratios = (parts.ratio(parts.target, part) for part in (parts.interference, parts.artifacts))
         return torch.cat(list(ratios), dim=1)
 
 
 class _Sources(ReferenceMetric):
-    """What the metrics of BSS-eval v3 share.
+    """Base class of the metrics of BSS-eval v3.
 
     Args:
-        stereo: as for `ReferenceMetric`; under "joint", one filter serves all channels.
-        backend: "native", or "mir_eval" to compute with that library, for comparison with published tables.
+        stereo: as for `ReferenceMetric`; under "joint", all channels share one filter.
+        backend: "native", or "mir_eval" to use that library, for comparison with published tables.
     """
 
-    chosen: ClassVar[slice]  # of SDR, SIR and SAR
+    reported: ClassVar[slice]  # of SDR, SIR and SAR
 
     def __init__(self, stereo: str = "joint", backend: str = "native") -> None:
         super().__init__(stereo)
@@ -73,32 +73,32 @@ class _Sources(ReferenceMetric):
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the values, for ``run.json``."""
         return {**super().options, "backend": self.backend}
 
     def shortest(self, channels: int) -> int:
-        """Enough samples for the filters of all references."""
-        return _least(self.sources)
+        """Returns the minimum number of samples for the filters of all references."""
+        return _min_samples(self.sources)
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratios ``[systems, quantities]``; channels are laid end to end with room for the filter between them."""
-        truth, given = map(_end_to_end, (references, estimates[:, 0]))
+        """Returns the ratios ``[systems, quantities]`` of concatenated channels, with room for the filter between."""
+        truth, given = map(_concatenated_channels, (references, estimates[:, 0]))
         if self.backend == "mir_eval":
-            return torch.stack([_mir_eval(truth, system) for system in given])[:, self.chosen]
+            return torch.stack([_mir_eval(truth, system) for system in given])[:, self.reported]
         parts = _decompose(truth[:, None], given[:, None])
         ratios = (
             parts.ratio(parts.target, parts.filtered_error),
             parts.ratio(parts.target, parts.interference),
             parts.ratio(parts.projection, parts.artifacts),
         )
-        return torch.cat(ratios, dim=1)[:, self.chosen]
+        return torch.cat(ratios, dim=1)[:, self.reported]
 
 
 class BSSSourcesSDR(_Sources):
     """`functional.bss_sources` of the target alone: its SDR does not depend on the other references."""
 
     columns = metric_ids_of("sam_audio_bench.metrics.bss:BSSSourcesSDR")
-    chosen = slice(0, 1)
+    reported = slice(0, 1)
 
 
 class BSSSources(_Sources):
@@ -106,18 +106,18 @@ class BSSSources(_Sources):
 
     columns = metric_ids_of("sam_audio_bench.metrics.bss:BSSSources")
     sources = 2
-    chosen = slice(1, 3)
+    reported = slice(1, 3)
 
 
 class _Images(ReferenceMetric):
-    """What the metrics of BSS-eval v4 share: the median of the defined frames of 1 s.
+    """Base class of the metrics of BSS-eval v4: the median of the defined frames of 1 s.
 
-    Of an item whose sources are all known (``residual_sources``), each is a source of its own, and frames in which one
-    of them, or the answer, is silent are left out: so museval scores a song, and so tables of MUSDB18 are made.
+    If all sources of an item are known (``residual_sources``), each is a separate source, and frames in which one of
+    them, or the estimate, is silent are excluded, as museval does for songs and hence for the tables of MUSDB18.
 
     Args:
-        stereo: as for `ReferenceMetric`; under "joint", filters run from every channel to every channel.
-        tail: one of `frames.TAILS`, what happens to samples after the last whole frame.
+        stereo: as for `ReferenceMetric`; under "joint", there is a filter from every channel to every channel.
+        tail: one of `frames.TAILS`: treatment of samples after the last whole frame.
     """
 
     def __init__(self, stereo: str = "joint", tail: str = "drop") -> None:
@@ -128,32 +128,34 @@ class _Images(ReferenceMetric):
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the values, for ``run.json``."""
         return {**super().options, "tail": self.tail}
 
-    def _row(self, item: Item, answer: Separation) -> Row:
+    def _row(self, item: Item, separation: Separation) -> Row:
         if item.reference is None or not item.residual_sources:
-            return super()._row(item, answer)
+            return super()._row(item, separation)
         improving = not set(self.requested).isdisjoint(self.columns[1::2])
-        systems = [[answer.target], [item.query.mixture]][: 1 + improving]
+        systems = [[separation.target], [item.query.mixture]][: 1 + improving]
         scores = self._rate([item.reference, *item.residual_sources], systems)
         gains = list(map(improvement, *scores)) if improving else [None] * len(scores[0])
         return tuple(score for pair in zip(scores[0], gains, strict=True) for score in pair)
 
     def _status(self, truth: Tensor | None, given: Tensor | None, rates: set[int]) -> Status:
-        """As of any metric; of the other sources no estimate is compared, but there must be enough samples for all."""
+        """Returns the usual status; other sources have no estimate, but the filters of all need enough samples."""
         if truth is None or given is None or len(truth) <= len(given):
             return super()._status(truth, given, rates)
         status = super()._status(truth[: len(given)], given, rates)
-        least = 1 if self.sources == 1 else _least(len(truth) * truth.shape[1])
-        return Status.TOO_SHORT if status is Status.OK and truth.shape[2] < least else status
+        shortest = 1 if self.sources == 1 else _min_samples(len(truth) * truth.shape[1])
+        return Status.TOO_SHORT if status is Status.OK and truth.shape[2] < shortest else status
 
-    def _framed(self, ratios: Tensor, references: Tensor, estimates: Tensor, cuts: Sequence[slice]) -> Tensor:
-        """Median over frames of ``[systems, frames]``; of all known sources, over those in which every one sounds."""
+    def _median_over_frames(
+        self, ratios: Tensor, references: Tensor, estimates: Tensor, cuts: Sequence[slice]
+    ) -> Tensor:
+        """Returns the median over frames ``[systems, frames]``; where all sources are known, over frames with each."""
         if len(references) > self.sources:
-            quiet = [[_quiet(references[..., cut]) or _quiet(system[:1, ..., cut]) for cut in cuts]
-                     for system in estimates]  # fmt: skip
-            ratios = ratios.masked_fill(torch.tensor(quiet, device=ratios.device), torch.nan)
+            silent = [[_has_silent_source(references[..., cut]) or _has_silent_source(system[:1, ..., cut])
+                       for cut in cuts] for system in estimates]  # fmt: skip
+            ratios = ratios.masked_fill(torch.tensor(silent, device=ratios.device), torch.nan)
         return _median(ratios)
 
 
@@ -163,12 +165,12 @@ class BSSImagesSDR(_Images):
     columns = metric_ids_of("sam_audio_bench.metrics.bss:BSSImagesSDR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratio ``[systems, 1]``."""
+        """Returns the ratio ``[systems, 1]``."""
         estimate = estimates[:, 0]
         reference = references[0].expand_as(estimate)
         ratios = functional.framewise_sdr(reference=reference, estimate=estimate, rate=rate, tail=self.tail)
         cuts = frames(references.shape[-1], rate, tail=self.tail)
-        return self._framed(ratios, references, estimates, cuts)[:, None]
+        return self._median_over_frames(ratios, references, estimates, cuts)[:, None]
 
 
 class BSSImages(_Images):
@@ -178,11 +180,11 @@ class BSSImages(_Images):
     sources = 2
 
     def shortest(self, channels: int) -> int:
-        """Enough samples for the filters of all channels of all references."""
-        return _least(self.sources * channels)
+        """Returns the minimum number of samples for the filters of all channels of all references."""
+        return _min_samples(self.sources * channels)
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratios ``[systems, 3]``."""
+        """Returns the ratios ``[systems, 3]``."""
         cuts = frames(references.shape[-1], rate, tail=self.tail)
         parts, _ = functional.decompose(references, estimates[:, 0], [0] * len(estimates), cuts, taps=TAPS)
         ratios = (
@@ -190,16 +192,16 @@ class BSSImages(_Images):
             parts.ratio(parts.target, parts.interference),
             parts.ratio(parts.projection, parts.artifacts),
         )
-        return torch.stack([self._framed(ratio, references, estimates, cuts) for ratio in ratios], dim=1)
+        return torch.stack([self._median_over_frames(ratio, references, estimates, cuts) for ratio in ratios], dim=1)
 
 
-def _quiet(sources: Tensor) -> bool:
-    """Whether the channels of one of ``[sources, channels, time]`` add up to silence, as museval asks it."""
+def _has_silent_source(sources: Tensor) -> bool:
+    """Returns whether the channels of any of ``[sources, channels, time]`` sum to silence, museval's criterion."""
     return bool((sources.sum(dim=1) == 0).all(dim=-1).any())
 
 
-def _end_to_end(signals: Tensor) -> Tensor:
-    """Channels with room for the filter behind each: ``[sources, channels, time] -> [sources, samples]``."""
+def _concatenated_channels(signals: Tensor) -> Tensor:
+    """Concatenates channels, zeros for the filter after each: ``[sources, channels, time] -> [sources, samples]``."""
     if not blocks.is_long(signals):
         return pad(signals, (0, TAPS - 1)).flatten(-2)
     found = blocks.BlockAccumulator(len(signals))
@@ -215,20 +217,20 @@ def _decompose(references: Tensor, estimates: Tensor, taps: int = TAPS) -> Decom
 
 
 def _median(ratios: Tensor) -> Tensor:
-    """Median over the frames that are defined: ``[..., frames] -> [...]``; NaN where none is."""
+    """Returns the median over the defined frames: ``[..., frames] -> [...]``; NaN where there is none."""
     rows = [row[~np.isnan(row)] for row in ratios.flatten(0, -2).cpu().numpy()]
     medians = [float(np.median(row)) if len(row) else np.nan for row in rows]
     return torch.tensor(medians, dtype=torch.float64).reshape(ratios.shape[:-1])
 
 
 def _mir_eval(references: Tensor, estimate: Tensor) -> Tensor:
-    """SDR, SIR and SAR ``[3]`` of one estimate of the first of ``references [sources, time]``, by mir_eval 0.8."""
-    import mir_eval  # needed by this backend only
+    """Returns SDR, SIR and SAR ``[3]`` of an estimate of the first of ``references [sources, time]``, by mir_eval."""
+    import mir_eval  # 0.8; needed by this backend only
 
     sounding = references[~is_silent(references)].double().cpu().numpy()
     given = np.concatenate([estimate.double().cpu().numpy()[None], sounding[1:]])  # the others' estimates do not matter
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it announces that its separation module will be removed
+        warnings.simplefilter("ignore")  # mir_eval announces the removal of its separation module
         scores = mir_eval.separation.bss_eval_sources(sounding, given, compute_permutation=False)[:3]
     ratios = torch.tensor([10 ** (float(score[0]) / 10) for score in scores], dtype=torch.float64)
     decibels = ratio_db(ratios, torch.ones_like(ratios))

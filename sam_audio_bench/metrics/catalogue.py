@@ -1,4 +1,4 @@
-"""One card a metric. The classes read their columns from here, so that listing metrics needs no torch."""
+"""One card per metric. The classes read their columns from here, so that listing metrics does not need torch."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ __all__ = [
 ]
 
 FLOOR_DB = -100.0
-"""The lowest ratio that is given: silence where a sound was asked for, or an answer orthogonal to it."""
+"""The lowest ratio: of a silent estimate of a sound, or of an estimate orthogonal to it."""
 
 CAP_DB = 100.0
-"""What a value beyond ±CAP_DB counts as in a mean, ±inf too; the tables say so wherever it was used."""
+"""Values beyond ±CAP_DB, including ±inf, are clipped to it in means; tables note where that happened."""
 
 LIMIT_DB = 400.0
-"""No finite ratio lies beyond it: double precision rounds off what is 320 dB below a sound."""
+"""Upper bound of finite ratios: double precision cannot represent what is 320 dB below a sound."""
 
 STEREO = ("joint", "mean", "mono")
-"""How scores treat channels: taken together; the mean of the channels' scores; the channels averaged first."""
+"""Stereo policies: score all channels jointly; average the channels' scores; or average the channels first."""
 
 
 _HERE = "sam_audio_bench.metrics."
-_REST = "residual_reference"
+_RESIDUAL = "residual_reference"
 _LEROUX, _SCHEIBLER = "leroux2019sdr", "scheibler2022sdr"
 _SHARE = (0.0, 1.0)
-_SHORT = 2  # version of what fits filters: 1 gave values where these had nearly as many coefficients as samples
-_AGAINST_MIXTURE = ("leak_db", "reconstruction_db", "clap_residual")  # what the mixture has is known
+_FILTER_VERSION = 2  # of metrics that fit filters: 1 gave values with nearly as many coefficients as samples
+_AGAINST_MIXTURE = ("leak_db", "reconstruction_db", "clap_residual")  # the mixture's value is known
 _AXES = {
     "overall": "how well the answer serves the request",
     "recall": "how much of the wanted sound survived",
     "precision": "how free the answer is of anything else",
     "faithfulness": "how little the wanted sound was changed",
 }
-"""What listeners are asked, and those who speak for them."""
+"""The axes that listeners, and the metrics that predict their ratings, rate."""
 
 
-def _ratio(
+def _ratio_cards(
     name: str, target: str, summary: str, *needs: str, cites: tuple[str, ...], **fields: Any
 ) -> tuple[MetricCard, MetricCard]:
-    """The card of a reference metric and the one of its improvement over the mixture."""
-    usual = MetricCard(
+    """Returns the card of a reference metric and that of its improvement over the mixture."""
+    default = MetricCard(
         id=name,
         target=_HERE + target,
         summary=summary,
@@ -64,26 +64,26 @@ def _ratio(
         range=(FLOOR_DB, LIMIT_DB),
         best=math.inf,
     )
-    card = replace(usual, **fields)
+    card = replace(default, **fields)
     return card, replace(card, id=f"{name}_i", summary=f"improvement of {name} over the mixture")
 
 
-def _bss_sources(kind: str, target: str, summary: str, *needs: str) -> tuple[MetricCard, MetricCard]:
-    """Of BSS-eval v3, which solves systems of up to 1024 equations."""
-    options: Any = {"cites": ("vincent2006performance",), "tolerance": 1e-4, "version": _SHORT}
-    return _ratio(f"bss_sources_{kind}", f"bss:{target}", summary, *needs, **options)
+def _bss_sources_cards(kind: str, target: str, summary: str, *needs: str) -> tuple[MetricCard, MetricCard]:
+    """Returns the cards of a metric of BSS-eval v3, which solves systems of up to 1024 equations."""
+    options: Any = {"cites": ("vincent2006performance",), "tolerance": 1e-4, "version": _FILTER_VERSION}
+    return _ratio_cards(f"bss_sources_{kind}", f"bss:{target}", summary, *needs, **options)
 
 
-def _bss_images(
-    kind: str, target: str, summary: str, *needs: str, version: int = _SHORT
+def _bss_images_cards(
+    kind: str, target: str, summary: str, *needs: str, version: int = _FILTER_VERSION
 ) -> tuple[MetricCard, MetricCard]:
-    """Of BSS-eval v4."""
+    """Returns the cards of a metric of BSS-eval v4."""
     options: Any = {"cites": ("vincent2007first", "stoter2018sisec"), "tolerance": 1e-4, "version": version}
-    return _ratio(f"bss_images_{kind}", f"bss:{target}", summary, *needs, **options)
+    return _ratio_cards(f"bss_images_{kind}", f"bss:{target}", summary, *needs, **options)
 
 
-def _aesthetics(axis: str, summary: str, *, higher_is_better: bool = True) -> MetricCard:
-    """The card of one predicted rating."""
+def _aesthetics_card(axis: str, summary: str, *, higher_is_better: bool = True) -> MetricCard:
+    """Returns the card of a rating predicted by Audiobox Aesthetics."""
     return MetricCard(
         id=f"aes_{axis}",
         target=_HERE + "aesthetics:Aesthetics",
@@ -92,29 +92,29 @@ def _aesthetics(axis: str, summary: str, *, higher_is_better: bool = True) -> Me
         unit="1-10",
         range=(0.0, 11.0),  # a regression may overshoot its scale
         higher_is_better=higher_is_better,
-        tolerance=0.01,  # float32 sums of a network are taken in another order on another machine
+        tolerance=0.01,  # the order of a network's float32 sums depends on the machine
     )
 
 
-def _judged(axis: str, summary: str) -> MetricCard:
-    """The card of one rating of the SAM Audio Judge."""
+def _judge_card(axis: str, summary: str) -> MetricCard:
+    """Returns the card of a rating predicted by the SAM Audio Judge."""
     return MetricCard(
         id=f"saj_{axis}",
         target="sam_audio_bench.judge.metric:SAMAudioJudge",
         summary=f"{summary} as listeners would rate it, predicted by the SAM Audio Judge (2026)",
         cites=("wang2026samaudiojudge",),
-        # 1 rated answers to absent sounds too, 2 silent mixtures and prompts that say nothing, 3 more than five minutes
-        # at once, and rounding as a part of an answer that is the mixture
+        # Version 1 also rated estimates of absent sounds; 2 silent mixtures and meaningless prompts; 3 more than five
+        # minutes at once, and rounding errors as a part of an estimate equal to the mixture.
         version=4,
         unit="1-5",
         range=(0.0, 6.0),  # a regression may overshoot its scale
         needs=frozenset({"text"}),
-        tolerance=0.01,  # as of `_aesthetics`
+        tolerance=0.01,  # as for `_aesthetics_card`
     )
 
 
-def _perceived(axis: str, summary: str) -> MetricCard:
-    """The card of one rating beside the clean reference."""
+def _perceptual_card(axis: str, summary: str) -> MetricCard:
+    """Returns the card of a rating predicted from the clean reference."""
     return MetricCard(
         id=f"perceptual_{axis}",
         target=_HERE + "perceptual:Perceptual",
@@ -129,8 +129,8 @@ def _perceived(axis: str, summary: str) -> MetricCard:
     )
 
 
-def _cosine(name: str, target: str, summary: str, need: str, cites: str, **fields: Any) -> MetricCard:
-    """The card of a similarity in the space of a network."""
+def _cosine_card(name: str, target: str, summary: str, need: str, cites: str, **fields: Any) -> MetricCard:
+    """Returns the card of a cosine similarity in a network's embedding space."""
     return MetricCard(
         id=name,
         target=_HERE + target,
@@ -139,20 +139,20 @@ def _cosine(name: str, target: str, summary: str, need: str, cites: str, **field
         unit="cosine",
         range=(-1.0, 1.0),
         needs=frozenset({need}),
-        tolerance=1e-3,  # as of `_aesthetics`
+        tolerance=1e-3,  # as for `_aesthetics_card`
         **fields,
     )
 
 
-def _spans(name: str, summary: str, range_: tuple[float, float | None] = _SHARE) -> MetricCard:
-    """The card of one comparison of activity with the prompt's spans."""
+def _span_card(name: str, summary: str, range_: tuple[float, float | None] = _SHARE) -> MetricCard:
+    """Returns the card of a metric that compares activity with the prompt's spans."""
     target = _HERE + "activity:SpanOverlap"
     return MetricCard(id=name, target=target, summary=summary, unit="", range=range_, needs=frozenset({"spans"}))
 
 
-def _music(name: str, kind: str, summary: str, **fields: Any) -> MetricCard:
-    """The card of one score that music separation quotes."""
-    usual = MetricCard(
+def _music_card(name: str, kind: str, summary: str, **fields: Any) -> MetricCard:
+    """Returns the card of a score that is reported in music separation."""
+    default = MetricCard(
         id=name,
         target=f"{_HERE}music:{kind}",
         summary=summary,
@@ -164,47 +164,47 @@ def _music(name: str, kind: str, summary: str, **fields: Any) -> MetricCard:
         absent="undefined",
         tolerance=1e-4,
     )
-    return replace(usual, **fields)
+    return replace(default, **fields)
 
 
 CARDS: dict[str, MetricCard] = {
     card.id: card
     for card in (
-        *_ratio(
+        *_ratio_cards(
             "snr", "ratios:SNR", "signal over error energy, no gain forgiven (uSDR, MDX SDR)",
             cites=("mitsufuji2022music",), absent="undefined",
         ),
-        *_ratio(
+        *_ratio_cards(
             "si_sdr", "ratios:SISDR", "scale-invariant SDR, mean kept (Le Roux 2019)",
             cites=(_LEROUX,), absent="undefined",
         ),
-        *_ratio(
+        *_ratio_cards(
             "si_snr", "ratios:SISNR", "scale-invariant SNR, mean removed (Luo 2018)",
             cites=("luo2019convtasnet",), absent="undefined",
         ),
-        *_ratio(
+        *_ratio_cards(
             "sd_sdr", "ratios:SDSDR", "scale-dependent SDR (Le Roux 2019)",
             cites=(_LEROUX,), absent="undefined",
         ),
-        *_ratio(
-            "sa_sdr", "ratios:SASDR", "SNR with the energies of target and residual summed (von Neumann 2022)", _REST,
-            cites=("vonneumann2022sasdr",),
+        *_ratio_cards(
+            "sa_sdr", "ratios:SASDR", "SNR with the energies of target and residual summed (von Neumann 2022)",
+            _RESIDUAL, cites=("vonneumann2022sasdr",),
         ),
-        *_ratio(
-            "si_sir", "bss:SIBSS", "scale-invariant ratio to the residual left in the target (Le Roux 2019)", _REST,
+        *_ratio_cards(
+            "si_sir", "bss:SIBSS", "scale-invariant ratio to the residual left in the target (Le Roux 2019)", _RESIDUAL,
             cites=(_LEROUX, _SCHEIBLER),
         ),
-        *_ratio(
-            "si_sar", "bss:SIBSS", "scale-invariant ratio to what is in no source (Le Roux 2019)", _REST,
+        *_ratio_cards(
+            "si_sar", "bss:SIBSS", "scale-invariant ratio to what is in no source (Le Roux 2019)", _RESIDUAL,
             cites=(_LEROUX, _SCHEIBLER),
         ),
-        *_bss_sources("sdr", "BSSSourcesSDR", "SDR of BSS-eval v3: a filter of 512 taps forgiven (Vincent 2006)"),
-        *_bss_sources("sir", "BSSSources", "SIR of BSS-eval v3 (Vincent 2006)", _REST),
-        *_bss_sources("sar", "BSSSources", "SAR of BSS-eval v3 (Vincent 2006)", _REST),
-        *_bss_images("sdr", "BSSImagesSDR", "SDR of BSS-eval v4: median of 1 s frames (Stöter 2018)", version=1),
-        *_bss_images("isr", "BSSImages", "ISR of BSS-eval v4: spatial distortion, median of frames", _REST),
-        *_bss_images("sir", "BSSImages", "SIR of BSS-eval v4, median of frames", _REST),
-        *_bss_images("sar", "BSSImages", "SAR of BSS-eval v4, median of frames", _REST),
+        *_bss_sources_cards("sdr", "BSSSourcesSDR", "SDR of BSS-eval v3: a filter of 512 taps forgiven (Vincent 2006)"),
+        *_bss_sources_cards("sir", "BSSSources", "SIR of BSS-eval v3 (Vincent 2006)", _RESIDUAL),
+        *_bss_sources_cards("sar", "BSSSources", "SAR of BSS-eval v3 (Vincent 2006)", _RESIDUAL),
+        *_bss_images_cards("sdr", "BSSImagesSDR", "SDR of BSS-eval v4: median of 1 s frames (Stöter 2018)", version=1),
+        *_bss_images_cards("isr", "BSSImages", "ISR of BSS-eval v4: spatial distortion, median of frames", _RESIDUAL),
+        *_bss_images_cards("sir", "BSSImages", "SIR of BSS-eval v4, median of frames", _RESIDUAL),
+        *_bss_images_cards("sar", "BSSImages", "SAR of BSS-eval v4, median of frames", _RESIDUAL),
         MetricCard(
             id="si_sdr_pit",
             target=_HERE + "permutation:PermutedSISDR",
@@ -212,7 +212,7 @@ CARDS: dict[str, MetricCard] = {
             cites=("yu2017permutation", _LEROUX),
             range=(FLOOR_DB, LIMIT_DB),
             best=math.inf,
-            needs=frozenset({"reference", _REST}),
+            needs=frozenset({"reference", _RESIDUAL}),
         ),
         MetricCard(
             id="pit_swapped",
@@ -223,7 +223,7 @@ CARDS: dict[str, MetricCard] = {
             unit="",
             higher_is_better=False,
             range=_SHARE,
-            needs=frozenset({"reference", _REST}),
+            needs=frozenset({"reference", _RESIDUAL}),
         ),
         MetricCard(
             id="leak_db",
@@ -241,29 +241,29 @@ CARDS: dict[str, MetricCard] = {
             range=(FLOOR_DB, LIMIT_DB),
             best=math.inf,
         ),
-        _cosine(
+        _cosine_card(
             "clap", "clap:Clap", "cosine of the prompt's text and the answer in the space of CLAP (Wu 2023)",
             "text", "wu2023clap",
         ),
-        _cosine(
+        _cosine_card(
             "clap_residual", "clap:ClapResidual", "`clap` of the residual: is what was asked for left in it?", "text",
             "wu2023clap", higher_is_better=False,
         ),
-        *(_perceived(axis, summary) for axis, summary in _AXES.items()),
-        *(_judged(axis, summary) for axis, summary in _AXES.items()),
-        _aesthetics("ce", "content enjoyment"),
-        _aesthetics("cu", "content usefulness"),
-        _aesthetics("pc", "production complexity", higher_is_better=False),
-        _aesthetics("pq", "production quality"),
-        _cosine(
+        *(_perceptual_card(axis, summary) for axis, summary in _AXES.items()),
+        *(_judge_card(axis, summary) for axis, summary in _AXES.items()),
+        _aesthetics_card("ce", "content enjoyment"),
+        _aesthetics_card("cu", "content usefulness"),
+        _aesthetics_card("pc", "production complexity", higher_is_better=False),
+        _aesthetics_card("pq", "production quality"),
+        _cosine_card(
             "imagebind", "imagebind:ImageBind",
             "cosine of the masked video and the answer in the space of ImageBind (Girdhar 2023)",
             "video", "girdhar2023imagebind",
         ),
-        _spans("span_iou", "activity of the answer against the prompt's + spans, merged: intersection over union"),
-        _spans("span_recall", "share of the + spans in which the answer is active"),
-        _spans("span_precision", "share of the answer's activity that lies in the + spans"),
-        _spans(
+        _span_card("span_iou", "activity of the answer against the prompt's + spans, merged: intersection over union"),
+        _span_card("span_recall", "share of the + spans in which the answer is active"),
+        _span_card("span_precision", "share of the answer's activity that lies in the + spans"),
+        _span_card(
             "span_iou_upstream", "span_iou without merging, as SAM Audio's own code computes it; can exceed 1",
             (0.0, None),
         ),
@@ -289,26 +289,26 @@ CARDS: dict[str, MetricCard] = {
             needs=frozenset({"reference"}),
             tolerance=1e-4,
         ),
-        _music(
+        _music_card(
             "bleedless", "BleedlessFullness", "how little the answer has too much, by levels in mel bands; 0 to 100",
-            tolerance=0.1,  # rounding decides where many cells are equal
+            tolerance=0.1,  # rounding matters if many cells are equal
         ),
-        _music(
+        _music_card(
             "fullness", "BleedlessFullness", "how little the answer lacks, by levels in mel bands; 0 to 100",
             tolerance=0.1,
         ),
-        _music("l1_freq", "L1Freq", "distance of magnitudes at the level that they have; 0 to 100"),
-        _music(
+        _music_card("l1_freq", "L1Freq", "distance of magnitudes at the level that they have; 0 to 100"),
+        _music_card(
             "aura_stft", "AuraSTFT", "STFT loss of auraloss, one resolution; 0 to 100",
             cites=("solovyev2023benchmarks", "steinmetz2020auraloss"),
         ),
-        _music(
+        _music_card(
             "aura_mrstft", "AuraMRSTFT", "STFT loss of auraloss, three resolutions, A-weighted, in mel bands; 0 to 100",
             cites=("solovyev2023benchmarks", "steinmetz2020auraloss"),
         ),
-        _music(
+        _music_card(
             "k_sdr", "KSDR", "snr between -10 and 10 dB on a logarithmic scale; 0 to 100",
-            best=None,  # 10 dB are not perfect
+            best=None,  # 10 dB is not perfect
         ),
         *SPEECH,
     )
@@ -318,41 +318,41 @@ DEFAULT = (
     "perceptual_overall", "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness",
     "si_sdr", "si_sdr_i", "snr_i", "leak_db",
 )  # fmt: skip
-"""What a run scores by, unless it says otherwise, where there are references."""
+"""Default metrics of a run on a task with references."""
 
 WITHOUT_REFERENCE = (
     "saj_overall", "saj_recall", "saj_precision", "saj_faithfulness", "clap", "imagebind",
     "aes_ce", "aes_cu", "aes_pc", "aes_pq", "span_iou", "reconstruction_db",
 )  # fmt: skip
-"""The same where there are none: what SAM Audio's authors report, as far as it can run, and what always can."""
+"""Default metrics without references: those of SAM Audio's authors that can run, and `reconstruction_db`."""
 
 
 WITH_SOURCES = ("bss_images_sdr", "bss_images_isr", "bss_images_sir", "bss_images_sar", "snr")
-"""The same where every source of a song is known: what tables of MUSDB18 report, and the SDR of the MDX challenges."""
+"""Default metrics for songs with all sources known: those of MUSDB18 tables, and the SDR of the MDX challenges."""
 
 
 def improvement_card(name: str) -> MetricCard | None:
-    """The card of an improvement that is made on request: of a metric that looks at the target alone.
+    """Returns the card of an improvement that is created on request, for metrics of the target estimate only.
 
     >>> improvement_card("pesq_wb_i").summary
     'pesq_wb of the answer minus that of the mixture'
 
     Returns:
-        The card; None where ``name`` is something else, or the improvement has a class of its own.
+        The card; None if ``name`` is not such an improvement, or the improvement has its own class.
     """
     base = CARDS.get(name.removesuffix("_i"))
     if not name.endswith("_i") or name in CARDS or base is None or base.id.endswith("_i"):
         return None
-    if _REST in base.needs or base.id in _AGAINST_MIXTURE:
+    if _RESIDUAL in base.needs or base.id in _AGAINST_MIXTURE:
         return None
     low, high = base.limits
-    turned = "" if base.higher_is_better else "; negative where it is better"
+    note = "" if base.higher_is_better else "; negative where it is better"
     return replace(
         base, id=name, range=(low - high, high - low), best=None, absent="any",
-        summary=f"{base.id} of the answer minus that of the mixture{turned}",
+        summary=f"{base.id} of the answer minus that of the mixture{note}",
     )  # fmt: skip
 
 
 def metric_ids_of(target: str) -> tuple[str, ...]:
-    """Ids of the metrics that one class computes, in catalogue order."""
+    """Returns the ids of the metrics that a class computes, in catalogue order."""
     return tuple(card.id for card in CARDS.values() if card.target == target)

@@ -1,13 +1,13 @@
-"""`clap`: does the answer sound like the text of the prompt? `clap_residual`: does what it leaves behind?
+"""`clap` and `clap_residual`: similarity of the prompt's text to the target estimate, and to the residual estimate.
 
 The cosine between the embeddings that CLAP (Wu et al., "Large-scale contrastive language-audio pretraining with
-feature fusion and keyword-to-caption augmentation", ICASSP 2023) gives to the prompt's text and to the answer, in
-[-1, 1]. CLAP is computed by transformers' `ClapModel`.
+feature fusion and keyword-to-caption augmentation", ICASSP 2023) computes from the prompt's text and from the
+estimate, in [-1, 1]. CLAP is computed by transformers' `ClapModel`.
 
 The evaluation in the SAM Audio repository uses LAION's own package with the checkpoint ``630k-best.pt`` (HTSAT-tiny, no
-fusion) and takes a random crop of clips above 10 s. The default here, ``laion/clap-htsat-unfused``, is by its name an
-HTSAT without fusion too; that it holds the very weights of that checkpoint is not claimed. Compare values only where
-the weights' digest, which results record, is the same.
+fusion) and takes a random crop of clips above 10 s. The default here, ``laion/clap-htsat-unfused``, is by its name also
+an HTSAT without fusion, but need not have the same weights. Compare values only if the digests of the weights, which
+results record, are equal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row
 from sam_audio_bench.metrics.catalogue import metric_ids_of
-from sam_audio_bench.metrics.weights import LearnedMetric, batches, pretrained
-from sam_audio_bench.nn.hub import Checkpoint, Source
+from sam_audio_bench.metrics.weights import LearnedMetric, load_pretrained, split_batches
+from sam_audio_bench.nn.hub import Checkpoint, ModelSource
 from sam_audio_bench.types import Audio, Item, Separation
 
 __all__ = ["Clap", "ClapResidual", "windows"]
@@ -36,9 +36,9 @@ PADDING = "repeatpad"
 
 
 def windows(samples: Tensor, length: int, hop: int) -> list[Tensor]:
-    """Cuts ``[time]`` into pieces of ``length`` samples, one every ``hop``, the last one aligned to the end.
+    """Splits ``[time]`` into windows of ``length`` samples, one every ``hop``, the last one aligned to the end.
 
-    A signal no longer than ``length`` is its only piece.
+    A signal no longer than ``length`` is a single window.
 
     >>> [piece.tolist() for piece in windows(torch.arange(6), 3, 2)]
     [[0, 1, 2], [2, 3, 4], [3, 4, 5]]
@@ -50,19 +50,19 @@ def windows(samples: Tensor, length: int, hop: int) -> list[Tensor]:
 
 
 class Clap(LearnedMetric):
-    """Cosine of the prompt's text and the answer's target in CLAP's space, asked of items with a text.
+    """Cosine similarity of the prompt's text and the target estimate in CLAP's space, for items with a text.
 
-    The target is taken at 48 kHz, in windows of 10 s every ``clap_hop`` seconds, the last one aligned to the end; the
-    clip's embedding is the mean of the windows' unit vectors, normalised. Windows that happen to be silent count. A
-    clip below 10 s is repeated whole as often as it fits and filled up with zeros, which is the model's own rule
-    ("repeatpad"). Nothing is drawn at random. The text is used as it is, without a template.
+    The target is resampled to 48 kHz and split into windows of 10 s every ``clap_hop`` seconds, the last one aligned
+    to the end; the clip's embedding is the normalised mean of the windows' unit vectors. Silent windows are included.
+    A clip below 10 s is repeated as often as it fits as a whole and padded with zeros, which is the model's own rule
+    ("repeatpad"). There is no randomness. The text is used without a template.
 
-    CLAP listens to a log-mel spectrogram in absolute dB, so the value depends on the answer's gain, not on its
-    polarity. Silence has no meaning to compare: a silent answer is undefined, with status ``silent_estimate``, and so
-    missing from the mean; read ``n_ok/n`` with it.
+    CLAP's input is a log-mel spectrogram in absolute dB, so the value depends on the estimate's gain, but not on its
+    polarity. Silence has no meaningful embedding: a silent estimate is undefined, with status ``silent_estimate``, and
+    hence not part of the mean; read ``n_ok/n`` with it.
 
     Args:
-        path: a folder with the model, see `Source`; empty: the hub's cache.
+        path: a folder with the model, see `ModelSource`; empty: the hub's cache.
         clap_model: id of the model on the hub.
         clap_revision: branch, tag or commit of it.
         clap_hop: seconds between windows, above 0 and at most 10.
@@ -83,13 +83,13 @@ class Clap(LearnedMetric):
         device: str = "auto",
         stereo: str = "joint",
     ) -> None:
-        source = Source(
+        source = ModelSource(
             repository=clap_model,
             revision=str(clap_revision),
             path=str(path),
             weights=("model.safetensors", "pytorch_model.bin"),
             files=(("preprocessor_config.json", "processor_config.json"), ("tokenizer.json", "vocab.json")),
-            marks=(("model_type", "clap"),),
+            config_entries=(("model_type", "clap"),),
         )
         super().__init__(source, device=device, stereo=stereo)
         if not 0 < clap_hop <= WINDOW_SECONDS:
@@ -98,53 +98,53 @@ class Clap(LearnedMetric):
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the values, for ``run.json``."""
         own = {"window_seconds": WINDOW_SECONDS, "hop_seconds": float(self.hop), "padding": PADDING}
         return {**super().options, **own}
 
-    def asks(self, item: Item) -> bool:
-        """Only items with a text have something to compare."""
+    def applies_to(self, item: Item) -> bool:
+        """Returns whether the prompt has a text."""
         return item.query.prompt.text is not None
 
     def load(self, model: Checkpoint, device: torch.device) -> _Encoder:
-        """The text and audio towers with their tokenizer and feature extractor."""
+        """Loads the text and audio towers with their tokenizer and feature extractor."""
         key = model.folder, model.sha256(), str(device)
         if (found := _loaded.get(key)) is None:
             found = _loaded[key] = _Encoder(model, device)
         return found
 
     def measure(self, network: _Encoder, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
-        """The cosine of each clip, one value."""
+        """Returns the cosine of each clip, one value."""
         hop = max(1, round(self.hop * self.rate))
-        cuts = [windows(clip.samples[0], WINDOW_SECONDS * self.rate, hop) for clip in clips]
-        pieces = [piece for cut in cuts for piece in cut]
-        heard = torch.cat([network.audio(batch) for batch in batches(pieces, self.batch_size)])
-        means = [part.mean(dim=0) for part in torch.split(heard, [len(cut) for cut in cuts])]
+        split = [windows(clip.samples[0], WINDOW_SECONDS * self.rate, hop) for clip in clips]
+        pieces = [piece for some in split for piece in some]
+        embeddings = torch.cat([network.audio(batch) for batch in split_batches(pieces, self.batch_size)])
+        means = [part.mean(dim=0) for part in torch.split(embeddings, [len(some) for some in split])]
         texts = [network.text(item.query.prompt.text or "") for item in items]
         cosines = [torch.nn.functional.normalize(mean, dim=0) @ text for mean, text in zip(means, texts, strict=True)]
         return [[float(cosine.clamp(-1, 1))] for cosine in cosines]
 
 
 class ClapResidual(Clap):
-    """`Clap` of the answer's residual: low where nothing of what was asked for is left in it.
+    """`Clap` of the residual estimate: low if nothing of the target is left in it.
 
-    A silent residual is undefined, with status ``silent_estimate``.
+    A silent residual estimate is undefined, with status ``silent_estimate``.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.clap:ClapResidual")
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """Rows in the order of the items; raises as `Clap.score`."""
+        """Returns rows in the order of the items; raises as `Clap.score`."""
         return super().score(items, [replace(one, target=one.residual) for one in separations])
 
 
 class _Encoder:
-    """Unit vectors ``[projection]`` in float64 of a text and of at most 10 s of audio."""
+    """Computes unit vectors ``[projection]``, float64, of texts and of at most 10 s of audio."""
 
     def __init__(self, model: Checkpoint, device: torch.device) -> None:
         import transformers
 
-        network = pretrained(transformers.ClapModel, model)
+        network = load_pretrained(transformers.ClapModel, model)
         self.network: Any = network.eval().to(device)
         self.device = device
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
@@ -161,7 +161,7 @@ class _Encoder:
         self.texts: dict[str, Tensor] = {}
 
     def text(self, text: str) -> Tensor:
-        """Embedding of a text, cut to what the model can read; kept, since every separator is asked the same."""
+        """Returns the embedding of a text, truncated to the model's maximum; cached, since separators share prompts."""
         if text not in self.texts:
             tokens = self.tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt").to(self.device)
             states = self.network.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
@@ -169,13 +169,15 @@ class _Encoder:
         return self.texts[text]
 
     def audio(self, pieces: Sequence[Tensor]) -> Tensor:
-        """Embeddings ``[pieces, projection]`` of ``[time]`` each at 48 kHz, in one call of the network.
+        """Returns embeddings ``[pieces, projection]`` of ``[time]`` each at 48 kHz, in one forward pass.
 
-        At most 10 s: never longer, so the extractor crops nothing, and fills each up to 10 s by itself.
+        Pieces are at most 10 s long, so the extractor does not crop them, and it pads each to 10 s itself.
         """
         waves = [piece.numpy() for piece in pieces]
         mel = self.features(waves, sampling_rate=Clap.rate, padding=PADDING, return_tensors="pt")
-        longer = torch.zeros(len(waves), 1, dtype=torch.bool, device=self.device)  # the extractor may draw other values
+        longer = torch.zeros(
+            len(waves), 1, dtype=torch.bool, device=self.device
+        )  # the extractor may draw values at random
         states = self.network.audio_model(
             input_features=mel["input_features"].float().to(self.device), is_longer=longer
         )
@@ -187,4 +189,4 @@ def _unit(embeddings: Tensor) -> Tensor:
 
 
 _loaded: WeakValueDictionary[tuple[Path, str, str], _Encoder] = WeakValueDictionary()
-"""Networks in memory by folder, weights and device: those who compare target and residual need one."""
+"""Loaded networks by folder, weights and device, so that `clap` and `clap_residual` share one."""

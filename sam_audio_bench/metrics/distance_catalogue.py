@@ -1,4 +1,4 @@
-"""Cards of the distances between sets of sounds: numbers of a whole run, which no item has."""
+"""Cards of the distances between sets of sounds, which are computed for a whole run instead of per item."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.errors import UsageError, unknown_name
 from sam_audio_bench.files import expand_home
 from sam_audio_bench.metrics.catalogue import CARDS
-from sam_audio_bench.nn.hub import Source
+from sam_audio_bench.nn.hub import ModelSource
 
 __all__ = [
+    "BUILTIN_EMBEDDING",
     "DISTANCES",
-    "FEWEST_RECORDINGS",
-    "FEWEST_WINDOWS",
-    "OWN_EMBEDDING",
+    "MIN_RECORDINGS",
+    "MIN_WINDOWS_PER_DIMENSION",
     "EmbeddingIdentity",
     "check_distances",
-    "check_no_distance",
+    "check_item_metric",
     "embedding_source",
 ]
 
-OWN_EMBEDDING = "saj-mini"
-"""The embedding that comes with the package."""
+BUILTIN_EMBEDDING = "saj-mini"
+"""The embedding that is part of the package."""
 
-FEWEST_RECORDINGS = 30
-"""Of answers, without which no distance is ranked: intervals are too narrow below."""
+MIN_RECORDINGS = 30
+"""Minimum number of recordings for a distance to be ranked: with fewer, intervals are too narrow."""
 
-FEWEST_WINDOWS = 2
-"""Times the width of the embedding, in answers and in the reference set, without which `fad` is not ranked."""
+MIN_WINDOWS_PER_DIMENSION = 2
+"""Minimum number of windows per dimension of the embedding, in both sets, for `fad` to be ranked."""
 
 EmbeddingIdentity = Mapping[str, str | float | None]
-"""What vectors depend on beside the sound, by name; sets of equal ones compare."""
+"""What embeddings depend on besides the sound, by name; sets are comparable if all of it is equal."""
 
 _HERE = "sam_audio_bench.metrics.distributions:"
 
@@ -47,7 +47,7 @@ DISTANCES: dict[str, MetricCard] = {
             cites=("kilgour2019fad", "gui2024adapting"),
             unit="",
             higher_is_better=False,
-            tolerance=1e-3,  # float32 sums of a network are taken in another order on another machine
+            tolerance=1e-3,  # the order of a network's float32 sums depends on the machine
         ),
         MetricCard(
             id="kad",
@@ -56,15 +56,15 @@ DISTANCES: dict[str, MetricCard] = {
             cites=("chung2025kad",),
             unit="",
             higher_is_better=False,
-            tolerance=1e-3,  # as above
+            tolerance=1e-3,  # as for fad
         ),
     )
 }
-"""By id; `metrics.catalogue.CARDS` holds what is scored item by item."""
+"""Cards by id; `metrics.catalogue.CARDS` holds the metrics that are scored per item."""
 
 
 def check_distances(names: Iterable[str]) -> list[str]:
-    """The names, each once; raises UsageError for one that is no distance."""
+    """Returns the names without duplicates; raises UsageError for a name that is not a distance."""
     chosen = list(dict.fromkeys(names))
     for name in chosen:
         if name in CARDS:
@@ -77,8 +77,8 @@ def check_distances(names: Iterable[str]) -> list[str]:
     return chosen
 
 
-def check_no_distance(name: str) -> None:
-    """Raises UsageError for the name of a distance, where a metric of items is meant."""
+def check_item_metric(name: str) -> None:
+    """Raises UsageError if a name that should be that of a metric of items is that of a distance."""
     if name.removesuffix("_i") in DISTANCES:
         own = name.removesuffix("_i")
         raise UsageError(
@@ -87,31 +87,31 @@ def check_no_distance(name: str) -> None:
         )
 
 
-def embedding_source(spelling: str) -> Source | None:
-    """Where the model behind ``--embedding`` lies; None: the one of the package. Nothing is looked at but names.
+def embedding_source(spelling: str) -> ModelSource | None:
+    """Returns where to find the model of ``--embedding``; None for the built-in one. Only names of files are checked.
 
     Args:
-        spelling: `OWN_EMBEDDING`, a folder, or ``owner/name`` with or without ``@revision`` on the hub.
+        spelling: `BUILTIN_EMBEDDING`, a folder, or ``owner/name`` with or without ``@revision`` on the hub.
 
     Raises:
-        UsageError: none of these.
+        UsageError: ``spelling`` is none of these.
     """
-    if spelling == OWN_EMBEDDING:
+    if spelling == BUILTIN_EMBEDDING:
         return None
     folder = expand_home(spelling)
     hub = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", spelling)
     if not Path(folder).is_dir() and hub is None:
         raise UsageError(
-            f"expected --embedding {OWN_EMBEDDING}, the folder of a model, or its id on the hub (owner/name@revision), "
-            f"found {spelling!r}"
+            f"expected --embedding {BUILTIN_EMBEDDING}, the folder of a model, or its id on the hub "
+            f"(owner/name@revision), found {spelling!r}"
         )
     place = {"path": str(folder)} if Path(folder).is_dir() else {}
-    return Source(
+    return ModelSource(
         repository=hub[1] if hub is not None and not place else "OWNER/MODEL",
         revision=(hub[2] if hub is not None and not place else None) or "main",
         weights=("model.safetensors", "pytorch_model.bin"),
         files=(("preprocessor_config.json", "processor_config.json"),),
-        marks=(("model_type", None),),
-        instead="--embedding DIR",
+        config_entries=(("model_type", None),),
+        folder_option="--embedding DIR",
         **place,
     )

@@ -1,9 +1,9 @@
-"""Sounds as vectors in the space of a network, window by window: what distances between sets of sounds are taken in.
+"""Embeddings of sounds by a network, window by window, for distances between sets of sounds.
 
-    Embedder              what every embedding is computed by
+    Embedder              the base class
     TransformersEmbedder  any audio model of transformers, in a folder or in the hub's cache
 
-The one that is always there is `sam_audio_bench.judge.embedding.JudgeEmbedder`. Nothing is downloaded.
+The built-in embedder is `sam_audio_bench.judge.embedding.JudgeEmbedder`. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
 from sam_audio_bench.metrics.distance_catalogue import EmbeddingIdentity
 from sam_audio_bench.metrics.functional import is_silent
-from sam_audio_bench.metrics.weights import loading, pretrained
-from sam_audio_bench.nn.hub import Checkpoint, Source
+from sam_audio_bench.metrics.weights import load_pretrained, model_loading_errors
+from sam_audio_bench.nn.hub import Checkpoint, ModelSource
 from sam_audio_bench.types import Audio, Status
 
-__all__ = ["LONGEST", "SHORTEST", "Embedded", "Embedder", "TransformersEmbedder", "cut"]
+__all__ = ["MAX_SECONDS", "MIN_SECONDS", "Embedder", "EmbeddingResult", "TransformersEmbedder", "split_evenly"]
 
-SHORTEST = 0.3
-"""Seconds, below which a sound has no embedding."""
+MIN_SECONDS = 0.3
+"""Minimum duration in seconds of a sound that has an embedding."""
 
-LONGEST = 300.0
-"""Seconds of a piece that is embedded as a whole."""
+MAX_SECONDS = 300.0
+"""Maximum duration in seconds of a piece that is embedded as a whole."""
 
-_FRAME = 0.01  # seconds, of filter banks as Kaldi's
+_FRAME = 0.01  # seconds per frame of Kaldi's filter banks
 _CLAP = "clap"
-_CLAP_SECONDS = 10.0  # that CLAP hears at once
+_CLAP_SECONDS = 10.0  # length of CLAP's input
 
 
-class Embedded(NamedTuple):
-    """Vectors ``[windows, width]``, float32, of one sound; None where it has another status than ``ok``."""
+class EmbeddingResult(NamedTuple):
+    """Vectors ``[windows, width]``, float32, of one sound; None if its status is not ``ok``."""
 
     vectors: NDArray[np.float32] | None
     status: Status
 
 
-def cut(length: int, longest: int) -> list[slice]:
-    """Parts of equal length, one sample more or less, as few as hold at most ``longest`` samples each.
+def split_evenly(length: int, longest: int) -> list[slice]:
+    """Splits ``length`` samples into the fewest parts of at most ``longest``, equal to within one sample.
 
-    >>> cut(10, 4), cut(3, 4)
+    >>> split_evenly(10, 4), split_evenly(3, 4)
     ([slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)], [slice(0, 3, None)])
     """
     count = max(1, math.ceil(length / longest))
@@ -61,30 +61,30 @@ def cut(length: int, longest: int) -> list[slice]:
 
 
 class Embedder(ABC):
-    """Embeds one sound at a time, so that its vectors depend on no other.
+    """Base class of embedders, which embed one sound at a time, so that its vectors depend on no other.
 
-    Channels are averaged. A sound is undefined with status ``silent_estimate`` where every sample is zero,
-    ``too_short`` below `SHORTEST`, and ``non_finite`` where a sample or a vector is.
+    Channels are averaged. A sound is undefined with status ``silent_estimate`` if every sample is zero, ``too_short``
+    below `MIN_SECONDS`, and ``non_finite`` if a sample or a vector is not finite.
 
     Args:
         checkpoint: where the weights are.
-        layer: where in the network the vectors are taken.
-        window: seconds of sound that a vector is of, at most.
+        layer: layer of the network that the vectors are taken from.
+        window: maximum duration in seconds of the sound per vector.
         device: "auto" (CUDA where there is one), "cpu", "cuda" …
     """
 
     version: ClassVar[int] = 1  # raised whenever the vectors change
 
     def __init__(self, checkpoint: Checkpoint, layer: str, window: float, device: str = "auto") -> None:
-        if not SHORTEST <= window <= LONGEST:
-            raise UsageError(f"expected windows of {SHORTEST} to {LONGEST:g} s, found {window:g}")
+        if not MIN_SECONDS <= window <= MAX_SECONDS:
+            raise UsageError(f"expected windows of {MIN_SECONDS} to {MAX_SECONDS:g} s, found {window:g}")
         self.checkpoint, self.layer, self.window = checkpoint, layer, float(window)
         self.device = require_device(device)
         self._network: Any = None
 
     @property
     def identity(self) -> EmbeddingIdentity:
-        """What the vectors depend on: sets of equal ones compare."""
+        """What the vectors depend on besides the sound; sets are comparable if it is equal."""
         return {
             "model": self.checkpoint.model,
             "revision": self.checkpoint.revision,
@@ -96,43 +96,44 @@ class Embedder(ABC):
 
     @abstractmethod
     def load(self) -> Any:
-        """The network, on `device`."""
+        """Loads the network on `device`."""
 
     @abstractmethod
     def rate(self, network: Any) -> int:
-        """Hz that it hears."""
+        """Returns the sampling rate of the network's input in Hz."""
 
     @abstractmethod
     def vectors(self, network: Any, piece: Audio) -> Tensor:
-        """Vectors ``[windows, width]`` of a sounding piece in mono at its rate, of at most `LONGEST`."""
+        """Returns vectors ``[windows, width]`` of a mono piece that is not silent, of at most `MAX_SECONDS`."""
 
-    def embed(self, sound: Audio) -> Embedded:
-        """The vectors of a sound of any rate and channels; raises Precondition for weights that are damaged."""
+    def embed(self, sound: Audio) -> EmbeddingResult:
+        """Returns the vectors of a sound of any rate and channels; raises Precondition if the weights are damaged."""
         if not all_finite(sound.samples):
-            return Embedded(None, Status.NON_FINITE)
-        if sound.seconds < SHORTEST:
-            return Embedded(None, Status.TOO_SHORT)
+            return EmbeddingResult(None, Status.NON_FINITE)
+        if sound.seconds < MIN_SECONDS:
+            return EmbeddingResult(None, Status.TOO_SHORT)
         mono = to_mono(sound)
         if bool(is_silent(mono.samples[0])):
-            return Embedded(None, Status.SILENT_ESTIMATE)
+            return EmbeddingResult(None, Status.SILENT_ESTIMATE)
         if self._network is None:
-            with loading(self.checkpoint.folder):
+            with model_loading_errors(self.checkpoint.folder):
                 self._network = self.load()
-        heard = resample(mono, self.rate(self._network))
+        resampled = resample(mono, self.rate(self._network))
         found = []
         with torch.inference_mode(), deterministic_fp32():
-            for part in cut(heard.length, round(LONGEST * heard.rate)):
-                found.append(self.vectors(self._network, Audio(heard.samples[:, part], heard.rate)).float().cpu())
+            for part in split_evenly(resampled.length, round(MAX_SECONDS * resampled.rate)):
+                piece = Audio(resampled.samples[:, part], resampled.rate)
+                found.append(self.vectors(self._network, piece).float().cpu())
         vectors = torch.cat(found)
         finite = bool(torch.isfinite(vectors).all())
-        return Embedded(vectors.numpy(), Status.OK) if finite else Embedded(None, Status.NON_FINITE)
+        return EmbeddingResult(vectors.numpy(), Status.OK) if finite else EmbeddingResult(None, Status.NON_FINITE)
 
 
 class TransformersEmbedder(Embedder):
-    """The mean over time of a model's last hidden states; of a CLAP, the projection of its audio tower.
+    """Embeds by the mean over time of a model's last hidden states; for a CLAP, by the projection of its audio tower.
 
-    The windows are cut before the network hears them. What a model's own feature extractor adds to a window, such as
-    silence up to a fixed length, is part of it.
+    Windows are cut before feature extraction. What the model's own feature extractor adds to a window, such as padding
+    to a fixed length, is part of it.
 
     Args:
         source: where the model is.
@@ -140,10 +141,10 @@ class TransformersEmbedder(Embedder):
         device: see `Embedder`.
 
     Raises:
-        Precondition: the model is not there. UsageError: windows that it cannot hear.
+        Precondition: the model is not available. UsageError: windows are longer than its input.
     """
 
-    def __init__(self, source: Source, window: float | None = None, device: str = "auto") -> None:
+    def __init__(self, source: ModelSource, window: float | None = None, device: str = "auto") -> None:
         found = source.find()
         self.is_clap = load_json(found.folder / "config.json").get("model_type") == _CLAP
         layer = "audio_projection" if self.is_clap else "last_hidden_state"
@@ -152,13 +153,13 @@ class TransformersEmbedder(Embedder):
             raise UsageError(f"expected windows of at most {_CLAP_SECONDS:g} s for a CLAP, found {self.window:g}")
 
     def load(self) -> tuple[Any, Any]:
-        """The network and its feature extractor."""
+        """Loads the network and its feature extractor."""
         import transformers
 
         auto: Any = transformers.AutoFeatureExtractor
         features = auto.from_pretrained(self.checkpoint.folder, local_files_only=True, trust_remote_code=False)
         kind: Any = transformers.ClapModel if self.is_clap else transformers.AutoModel
-        network = pretrained(kind, self.checkpoint)
+        network = load_pretrained(kind, self.checkpoint)
         if network.config.is_encoder_decoder:
             network = network.get_encoder()
         if not isinstance(getattr(features, "sampling_rate", None), int):
@@ -166,7 +167,7 @@ class TransformersEmbedder(Embedder):
                 f"expected a model that hears sound, with a sampling_rate, in {self.checkpoint.folder}, found "
                 f"{type(network).__name__} with {type(features).__name__}"
             )
-        if (longest := _longest(features)) is not None and self.window > longest:
+        if (longest := _max_seconds(features)) is not None and self.window > longest:
             raise UsageError(
                 f"expected windows of at most {longest:g} s, which {type(features).__name__} hears, found "
                 f"{self.window:g}; the rest would be cut off"
@@ -174,19 +175,19 @@ class TransformersEmbedder(Embedder):
         return network.eval().to(self.device), features
 
     def rate(self, network: tuple[Any, Any]) -> int:
-        """What the feature extractor says."""
+        """Returns the sampling rate of the feature extractor."""
         found: int = network[1].sampling_rate
         return found
 
     def vectors(self, network: tuple[Any, Any], piece: Audio) -> Tensor:
-        """One call of the network a window."""
-        parts = cut(piece.length, math.ceil(self.window * piece.rate))
+        """Returns one vector per window, each by its own forward pass."""
+        parts = split_evenly(piece.length, math.ceil(self.window * piece.rate))
         return torch.stack([self._vector(*network, piece.samples[0, part].float()) for part in parts])
 
     def _vector(self, network: Any, features: Any, samples: Tensor) -> Tensor:
         prepared = features(samples.numpy(), sampling_rate=features.sampling_rate, return_tensors="pt")
         inputs = {name: value.to(self.device) for name, value in prepared.items() if name != "is_longer"}
-        if self.is_clap:  # the extractor draws `is_longer` where no window is
+        if self.is_clap:  # the extractor sets `is_longer` at random if no window is longer
             longer = torch.zeros(1, 1, dtype=torch.bool, device=self.device)
             states = network.audio_model(input_features=inputs["input_features"].float(), is_longer=longer)
             projected: Tensor = network.audio_projection(states.pooler_output)[0]
@@ -196,8 +197,8 @@ class TransformersEmbedder(Embedder):
         return mean
 
 
-def _longest(features: Any) -> float | None:
-    """Seconds beyond which a feature extractor cuts a sound off; None: it takes any length."""
+def _max_seconds(features: Any) -> float | None:
+    """Returns the duration in seconds to which a feature extractor truncates; None if it accepts any length."""
     if (samples := getattr(features, "n_samples", None)) is not None:  # as Whisper
         return float(samples) / float(features.sampling_rate)
     if (frames := getattr(features, "max_length", None)) is not None:  # as the Audio Spectrogram Transformer

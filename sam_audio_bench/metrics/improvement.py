@@ -1,6 +1,6 @@
-"""What an answer is better by than the mixture handed in as the answer, by any metric that looks at the target alone.
+"""Improvement of the estimate over the mixture, for any metric that depends on the target estimate only.
 
-The SDR family computes its own improvements, `ratios.improvement`; here are the others, which are made on request.
+The SDR family computes its own improvements, `ratios.improvement`; those of other metrics are created on request.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from sam_audio_bench.metrics.base import Metric, Row
 from sam_audio_bench.metrics.catalogue import MetricCard, improvement_card
 from sam_audio_bench.types import Item, Score, Separation, Status
 
-__all__ = ["Improvement", "improvement_of"]
+__all__ = ["Improvement", "improvement_constructor"]
 
 
 class Improvement(Metric):
-    """The score of the answer minus that of the mixture, in the metric's unit and direction.
+    """The score of the estimate minus that of the mixture, in the metric's unit and direction.
 
-    Where lower is better, an improvement is negative. The mixture itself has 0. A silent answer keeps its status, with
-    the lowest value of the scale minus the mixture's; an answer without a value keeps its status, and where the mixture
-    alone has none, its status stands.
+    If lower is better, an improvement is negative. The mixture itself has 0. A silent estimate keeps its status, with
+    the lowest value of the scale minus the mixture's; an estimate without a value keeps its status, and if only the
+    mixture has none, the mixture's status is used.
 
     Args:
-        base: the metric, of the catalogue.
+        base: a metric of the catalogue.
     """
 
     def __init__(self, base: Metric) -> None:
         self._base = base
-        self.kind = type(base)  # whose code and version these are
+        self.kind = type(base)  # whose code and version identify this metric
         self.batch_size = base.batch_size
 
     def __getattr__(self, name: str) -> Any:
-        """What a metric tells of its weights and files is that of the base."""
+        """Forwards attributes about weights and files to the base metric."""
         if name == "_base":
             raise AttributeError(name)
         return getattr(self._base, name)
 
     @property
     def requested(self) -> tuple[str, ...]:
-        """The columns that a run asked for."""
+        """The columns that the run requests."""
         return tuple(f"{column}_i" for column in self._base.requested)
 
     @requested.setter
@@ -52,33 +52,33 @@ class Improvement(Metric):
 
     @property
     def options(self) -> Options:
-        """Those of the base."""
+        """The options of the base metric."""
         return self._base.options
 
     def missing(self) -> str | None:
-        """What the base misses."""
+        """Returns why the base metric cannot run; None if it can."""
         return self._base.missing()
 
     @classmethod
     def cards(cls) -> tuple[MetricCard, ...]:
-        """Those of the base, as improvements."""
+        """Returns the cards of the base metric, as improvements."""
         found = (improvement_card(column) for column in cls.columns)
         return tuple(card for card in found if card is not None)
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One row an item; the mixture is scored for those alone that have a value."""
+        """Returns one row per item; the mixture is scored only for items with a value."""
         rows = self._base.score(items, separations)
         valued = [at for at, row in enumerate(rows) if any(one is not None and one.value is not None for one in row)]
-        nothing_done = [_mixture(items[at], separations[at]) for at in valued]
-        baselines = self._base.score([items[at] for at in valued], nothing_done) if valued else []
+        unprocessed = [_mixture_as_estimate(items[at], separations[at]) for at in valued]
+        baselines = self._base.score([items[at] for at in valued], unprocessed) if valued else []
         found = list(rows)
         for at, baseline in zip(valued, baselines, strict=True):
             found[at] = tuple(map(_difference, rows[at], baseline))
         return found
 
 
-def improvement_of(constructor: Callable[..., Metric]) -> Callable[..., Metric]:
-    """What makes the improvement of the metric that ``constructor`` makes, with the same options."""
+def improvement_constructor(constructor: Callable[..., Metric]) -> Callable[..., Metric]:
+    """Returns a constructor of the improvement of ``constructor``'s metric, with the same options."""
 
     @wraps(constructor)
     def made(**options: Any) -> Metric:
@@ -91,11 +91,11 @@ def improvement_of(constructor: Callable[..., Metric]) -> Callable[..., Metric]:
     return made
 
 
-def _mixture(item: Item, answer: Separation) -> Separation:
-    """The mixture as the answer; averaged over channels beside an answer in mono."""
+def _mixture_as_estimate(item: Item, separation: Separation) -> Separation:
+    """Returns the mixture as a separation; averaged over channels if the estimate is mono."""
     mixture = item.query.mixture
-    given = to_mono(mixture) if answer.target.channels == 1 else mixture
-    return replace(answer, target=given, residual=given)
+    given = to_mono(mixture) if separation.target.channels == 1 else mixture
+    return replace(separation, target=given, residual=given)
 
 
 def _difference(score: Score | None, baseline: Score | None) -> Score | None:

@@ -1,4 +1,4 @@
-"""Levels against the mixture: what is given out when nothing should be, and what is lost when all is summed."""
+"""Levels relative to the mixture: leakage when the target is absent, and the error of target + residual."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sam_audio_bench.audio import to_mono
 from sam_audio_bench.blocks import apply_blockwise
 from sam_audio_bench.metrics import functional
-from sam_audio_bench.metrics.base import Metric, Row, known_absent
+from sam_audio_bench.metrics.base import Metric, Row, has_silent_reference
 from sam_audio_bench.metrics.catalogue import FLOOR_DB, metric_ids_of
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
@@ -18,21 +18,21 @@ __all__ = ["Leak", "Reconstruction"]
 class Leak(Metric):
     """``10 log10(|target|² / |mixture|²)`` where the prompted sound is absent; lower is better, all channels summed.
 
-    Asked only of items with a silent reference. A silent answer is the correct one: -inf with status ``both_silent``.
-    A silent mixture leaves it undefined.
+    Applies only to items with a silent reference. A silent estimate is correct: -inf with status ``both_silent``. With
+    a silent mixture the score is undefined.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.levels:Leak")
     in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One leak an item, dB, at least `FLOOR_DB` when any sound is given out; None where the target is present."""
-        return [(self._leak(item, answer),) for item, answer in zip(items, separations, strict=True)]
+        """Returns one score per item, dB, at least `FLOOR_DB` if any sound is output; None if the target is present."""
+        return [(self._leak(item, separation),) for item, separation in zip(items, separations, strict=True)]
 
-    def _leak(self, item: Item, answer: Separation) -> Score | None:
-        if not known_absent(item):
+    def _leak(self, item: Item, separation: Separation) -> Score | None:
+        if not has_silent_reference(item):
             return None
-        mixture, target = _mixture(item, answer), answer.target
+        mixture, target = _mixture(item, separation), separation.target
         if (mixture.samples.shape, mixture.rate) != (target.samples.shape, target.rate):
             return Score(None, Status.LENGTH_MISMATCH)
         status = functional.classify(mixture.samples, target.samples)
@@ -44,22 +44,22 @@ class Leak(Metric):
 
 
 class Reconstruction(Metric):
-    """``10 log10(|mixture|² / |mixture - target - residual|²)``, all channels summed; asked of every item.
+    """``10 log10(|mixture|² / |mixture - target - residual|²)``, all channels summed; for every item.
 
-    Nothing lost is +inf with status ``perfect``. Target and residual that sum to silence get `FLOOR_DB` with status
-    ``silent_estimate``; a silent mixture leaves it undefined.
+    An exact reconstruction scores +inf with status ``perfect``. Target and residual that sum to silence score
+    `FLOOR_DB` with status ``silent_estimate``; with a silent mixture the score is undefined.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.levels:Reconstruction")
     in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One ratio an item, dB, the `functional.snr` of target + residual against the mixture."""
-        return [(_reconstruction(item, answer),) for item, answer in zip(items, separations, strict=True)]
+        """Returns one ratio per item, dB: the `functional.snr` of target + residual with respect to the mixture."""
+        return [(_reconstruction(item, separation),) for item, separation in zip(items, separations, strict=True)]
 
 
-def _reconstruction(item: Item, answer: Separation) -> Score:
-    parts = (_mixture(item, answer), answer.target, answer.residual)
+def _reconstruction(item: Item, separation: Separation) -> Score:
+    parts = (_mixture(item, separation), separation.target, separation.residual)
     if len({part.rate for part in parts}) > 1 or len({part.samples.shape for part in parts}) > 1:
         return Score(None, Status.LENGTH_MISMATCH)
     mixture = parts[0].samples
@@ -71,10 +71,10 @@ def _reconstruction(item: Item, answer: Separation) -> Score:
     return Score(value, Status.PERFECT if value == math.inf else status)
 
 
-def _mixture(item: Item, answer: Separation) -> Audio:
-    """The mixture; averaged over channels for an answer in mono."""
+def _mixture(item: Item, separation: Separation) -> Audio:
+    """Returns the mixture; averaged over channels if the estimate is mono."""
     mixture = item.query.mixture
-    return to_mono(mixture) if answer.target.channels == 1 else mixture
+    return to_mono(mixture) if separation.target.channels == 1 else mixture
 
 
 def _energy_db(audio: Audio) -> float:

@@ -1,4 +1,4 @@
-"""Scores from 0 to 100 that music separation quotes: bleedless, fullness and their relatives."""
+"""Scores from 0 to 100 that are reported in music separation: bleedless, fullness and others."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ _ROUNDING = 1e-9
 
 
 class _MusicMetric(StereoMetric):
-    """Compares the target with the reference, every item alone, at its own level and rate.
+    """Compares the target estimate with the reference, item by item, at the signals' own level and rate.
 
-    The formulas know no silence, and most of them like it: `bleedless` would give it 100 of 100, `k_sdr` 79. Here a
-    silent answer to a real sound has the lowest value, 0, with status ``silent_estimate``, and a silent reference
-    leaves a score undefined. What reaches 100 is ``perfect``, but of `k_sdr`, where 10 dB do.
+    The formulas do not treat silence specially, and most reward it: `bleedless` would be 100 of 100, `k_sdr` 79. Here a
+    silent estimate of a sound has the lowest value, 0, with status ``silent_estimate``, and with a silent reference the
+    score is undefined. A score of 100 is ``perfect``, except for `k_sdr`, which reaches it at 10 dB.
 
     Args:
         stereo: one of `catalogue.STEREO`; "joint" is the definition. Under "mean", channels whose reference is silent
-            are left out, and channels where only the answer is silent count as 0.
+            are excluded, and channels in which only the estimate is silent count as 0.
     """
 
     in_blocks = True
-    shortest: ClassVar[int] = 1  # samples below which not even the longest frame is filled
+    shortest: ClassVar[int] = 1  # minimum number of samples: the longest frame
 
     @abstractmethod
     def measure(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
-        """One value a column, of two signals ``[channels, time]`` that sound."""
+        """Returns one value per column, of two signals ``[channels, time]`` that are not silent."""
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One row an item; an item without a reference is not asked."""
-        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+        """Returns one row per item; of None for an item without a reference."""
+        return [self._row(item, separation) for item, separation in zip(items, separations, strict=True)]
 
-    def _row(self, item: Item, answer: Separation) -> Row:
+    def _row(self, item: Item, separation: Separation) -> Row:
         if item.reference is None:
-            return self._all(None)
-        signals = self._comparable(item.reference, answer.target)
+            return self._uniform_row(None)
+        signals = self._comparable_signals(item.reference, separation.target)
         if signals is None:
-            return self._all(Status.LENGTH_MISMATCH)
+            return self._uniform_row(Status.LENGTH_MISMATCH)
         reference, estimate = (audio.samples for audio in signals)
         status = classify(reference, estimate)
         if status is not Status.OK:
-            return self._all(status, _LOWEST if status is Status.SILENT_ESTIMATE else None)
+            return self._uniform_row(status, _LOWEST if status is Status.SILENT_ESTIMATE else None)
         if reference.shape[1] < self.shortest:
-            return self._all(Status.TOO_SHORT)
-        values = zip(self.columns, self._measured(reference, estimate), strict=True)
+            return self._uniform_row(Status.TOO_SHORT)
+        values = zip(self.columns, self._measure_channels(reference, estimate), strict=True)
         return tuple(Score(value, _status(CARDS[column].best, value)) for column, value in values)
 
-    def _measured(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
+    def _measure_channels(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
         if self.stereo != "mean":
             return self.measure(reference, estimate)
         found = []
-        for wanted, given in zip(reference[:, None], estimate[:, None], strict=True):
-            status = classify(wanted, given)
+        for truth, given in zip(reference[:, None], estimate[:, None], strict=True):
+            status = classify(truth, given)
             if status is Status.OK:
-                found.append(self.measure(wanted, given))
+                found.append(self.measure(truth, given))
             elif status is Status.SILENT_ESTIMATE:
                 found.append([_LOWEST] * len(self.columns))
         return [fmean(column) for column in zip(*found, strict=True)]
@@ -83,7 +83,7 @@ class BleedlessFullness(_MusicMetric):
     shortest = 4096
 
     def measure(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
-        """``bleedless`` and ``fullness``."""
+        """Returns ``bleedless`` and ``fullness``."""
         return music.bleedless_and_fullness(reference=reference, estimate=estimate)
 
 
@@ -94,7 +94,7 @@ class L1Freq(_MusicMetric):
     shortest = 2048
 
     def measure(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
-        """The value ``[1]``."""
+        """Returns the value ``[1]``."""
         return [music.l1_freq(reference=reference, estimate=estimate)]
 
 
@@ -105,19 +105,19 @@ class AuraSTFT(_MusicMetric):
     shortest = 1024
 
     def measure(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
-        """The value ``[1]``."""
+        """Returns the value ``[1]``."""
         return [music.aura_stft(reference=reference, estimate=estimate)]
 
 
 class AuraMRSTFT(_MusicMetric):
-    """`functional.music.aura_mrstft` of the target; a long sound is held as a whole while it is weighted."""
+    """`functional.music.aura_mrstft` of the target; a long sound is held in memory as a whole for A-weighting."""
 
     columns = metric_ids_of("sam_audio_bench.metrics.music:AuraMRSTFT")
     shortest = 4096
     in_blocks = False
 
     def measure(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
-        """The value ``[1]``."""
+        """Returns the value ``[1]``."""
         return [music.aura_mrstft(reference=reference, estimate=estimate)]
 
 
@@ -127,5 +127,5 @@ class KSDR(_MusicMetric):
     columns = metric_ids_of("sam_audio_bench.metrics.music:KSDR")
 
     def measure(self, reference: Tensor, estimate: Tensor) -> Sequence[float]:
-        """The value ``[1]``."""
+        """Returns the value ``[1]``."""
         return [music.k_sdr(reference=reference, estimate=estimate)]

@@ -1,4 +1,4 @@
-"""PESQ as telephones heard it: narrowband, beside the wideband score of `speech`."""
+"""Narrowband PESQ; the wideband score is in `speech`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class NarrowbandPESQ(PESQ):
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.narrowband:NarrowbandPESQ")
-    lowest = 0.999  # what the mapping of P.862.1 tends to
+    lowest = 0.999  # the limit of the mapping of P.862.1
 
-    def _part(self, reference: Signal, estimate: Signal) -> Score:
-        value = self._rated(reference, estimate)
+    def _score_segment(self, reference: Signal, estimate: Signal) -> Score:
+        value = self._pesq(reference, estimate)
         if value is not None:
             return Score(value, Status.OK)
-        voiced = self._rated(reference, reference) is not None
+        voiced = self._pesq(reference, reference) is not None
         return Score(self.lowest, Status.SILENT_ESTIMATE) if voiced else Score(None, Status.SILENT_REFERENCE)
 
-    def _rated(self, reference: Signal, estimate: Signal) -> float | None:
-        """None where one of both has no utterance."""
+    def _pesq(self, reference: Signal, estimate: Signal) -> float | None:
+        """Returns the score; None if PESQ finds no utterance in one of the signals."""
         import pesq
 
         if not reference.any() or not estimate.any():

@@ -1,4 +1,4 @@
-"""`si_sdr_pit` and `pit_swapped`: how well were two sounds told apart, whichever of them was asked for?"""
+"""`si_sdr_pit` and `pit_swapped`: permutation-invariant SI-SDR of target and residual, and the permutation."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ __all__ = ["PermutedSISDR"]
 
 
 class PermutedSISDR(Metric):
-    """Mean `functional.si_sdr` of target and residual in the better of both orders, and which order that is.
+    """Mean `functional.si_sdr` of target and residual in the better order, and whether that order swaps them.
 
-    For speakers: the first column says how well the voices were separated, the second is 1 where the answer holds the
-    other voice, so that the order is kept with the score (Yu et al., ICASSP 2017). All channels share one gain.
+    For speakers: the first column measures how well the voices were separated, the second is 1 if the target estimate
+    is the other voice, so that the order is recorded with the score (Yu et al., ICASSP 2017). All channels share one
+    gain.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.permutation:PermutedSISDR")
     in_blocks = True
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """Rows in the order of the items; an item without both references is not asked."""
-        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+        """Returns rows in the order of the items; of None for an item without both references."""
+        return [self._row(item, separation) for item, separation in zip(items, separations, strict=True)]
 
-    def _row(self, item: Item, answer: Separation) -> Row:
+    def _row(self, item: Item, separation: Separation) -> Row:
         if item.reference is None or item.residual_reference is None:
-            return self._all(None)
-        references, estimates = (item.reference, item.residual_reference), (answer.target, answer.residual)
+            return self._uniform_row(None)
+        references, estimates = (item.reference, item.residual_reference), (separation.target, separation.residual)
         if len({(audio.rate, audio.samples.shape) for audio in (*references, *estimates)}) > 1:
-            return self._all(Status.LENGTH_MISMATCH)
+            return self._uniform_row(Status.LENGTH_MISMATCH)
         truth, given = _flat(references), _flat(estimates)
         statuses = {functional.classify(reference, given) for reference in truth}
         if statuses != {Status.OK}:
@@ -50,5 +51,5 @@ class PermutedSISDR(Metric):
 
 
 def _flat(signals: Sequence[Audio]) -> Tensor:
-    """``[signals, channels * time]``."""
+    """Returns the signals as ``[signals, channels * time]``."""
     return stack_signals([audio.samples for audio in signals]).flatten(1)

@@ -1,6 +1,6 @@
-"""The SDR family as Metrics: a score of the answer, and its improvement over handing in the mixture.
+"""The SDR family as metrics: the score of the estimate, and its improvement over the mixture.
 
-The functions are in `functional`; here are the statuses, the stereo policies and the improvements, once for all.
+The functions are in `functional`; this module adds the statuses, stereo policies and improvements that they share.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ __all__ = ["SASDR", "SDSDR", "SISDR", "SISNR", "SNR", "ReferenceMetric", "improv
 
 
 class ReferenceMetric(StereoMetric):
-    """Compares the answer with the references; ``columns`` are pairs of a quantity and its improvement.
+    """Compares estimates with references; ``columns`` are pairs of a quantity and its improvement.
 
-    Every item is scored alone, so that no value depends on its neighbours.
+    Every item is scored separately, so that no value depends on other items.
 
     Args:
-        stereo: one of `catalogue.STEREO`. Under "mean", channels without a reference sound are left out, and a perfect
-            channel beside others counts as `catalogue.CAP_DB`.
+        stereo: one of `catalogue.STEREO`. Under "mean", channels whose reference is silent are excluded, and a perfect
+            channel among others counts as `catalogue.CAP_DB`.
     """
 
     in_blocks = True
-    sources: ClassVar[int] = 1  # what is compared: the target alone, or the target and the residual
-    decisive: ClassVar[int] = 1  # how many of these sources must be silent for the score to be undefined
+    sources: ClassVar[int] = 1  # number of compared sources: 1, the target; 2, target and residual
+    required_sources: ClassVar[int] = 1  # of these sources; if all of them are silent, the score is undefined
 
     @abstractmethod
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """Scores all channels together.
+        """Computes the scores of all channels together.
 
         Args:
             references: ``[sources, channels, time]``, the target first.
             estimates: ``[systems, sources, channels, time]``, of one or more systems on the same item.
-            rate: samples a second.
+            rate: sampling rate in Hz.
 
         Returns:
-            ``[systems, quantities]``, dB; NaN where the residual reference is silent and the quantity needs it.
+            ``[systems, quantities]``, dB; NaN if the residual reference is silent and the quantity needs it.
         """
 
     def prepare(self, signals: Tensor) -> Tensor:
-        """What is done to signals ``[sources, channels, time]`` before anything else: the functions widen float32."""
+        """Preprocesses signals ``[sources, channels, time]``; conversion to float64 is left to the functions."""
         return signals
 
     def shortest(self, channels: int) -> int:
-        """Samples below which nothing is defined."""
+        """Returns the minimum number of samples for the score to be defined."""
         return 1
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """Rows in the order of the items; an item without the references is not asked."""
-        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+        """Returns rows in the order of the items; of None for an item without the required references."""
+        return [self._row(item, separation) for item, separation in zip(items, separations, strict=True)]
 
-    def _row(self, item: Item, answer: Separation) -> Row:
+    def _row(self, item: Item, separation: Separation) -> Row:
         references = [audio for audio in (item.reference, item.residual_reference)[: self.sources] if audio is not None]
         if len(references) < self.sources:
-            return self._all(None)
-        systems = [[answer.target, answer.residual][: self.sources]]
+            return self._uniform_row(None)
+        systems = [[separation.target, separation.residual][: self.sources]]
         improving = not set(self.requested).isdisjoint(self.columns[1::2])
         if improving:
             systems.append([item.query.mixture] * self.sources)
@@ -74,7 +74,7 @@ class ReferenceMetric(StereoMetric):
         return tuple(score for pair in zip(scores[0], gains, strict=True) for score in pair)
 
     def _rate(self, references: Sequence[Audio], systems: Sequence[Sequence[Audio]]) -> list[list[Score]]:
-        """Every quantity of every system: from the status of its signals, or measured."""
+        """Returns the scores of every quantity of every system, measured if the status of its signals is ok."""
         truth = self._stack(references)
         given = [self._stack(estimates) for estimates in systems]
         rates = [{audio.rate for audio in (*references, *estimates)} for estimates in systems]
@@ -91,7 +91,7 @@ class ReferenceMetric(StereoMetric):
         ]
 
     def _stack(self, signals: Sequence[Audio]) -> Tensor | None:
-        """``[sources, channels, time]``, or None where the shapes differ."""
+        """Stacks signals to ``[sources, channels, time]``; None if the shapes differ."""
         tensors = [audio.samples for audio in signals]
         if self.stereo == "mono":
             tensors = [apply_blockwise(_mean_channel, samples) for samples in tensors]
@@ -100,14 +100,14 @@ class ReferenceMetric(StereoMetric):
     def _status(self, truth: Tensor | None, given: Tensor | None, rates: set[int]) -> Status:
         if truth is None or given is None or truth.shape != given.shape or len(rates) > 1:
             return Status.LENGTH_MISMATCH
-        status = functional.classify(truth[: self.decisive], given[: self.decisive])
-        others = functional.classify(truth[self.decisive :], given[self.decisive :])
+        status = functional.classify(truth[: self.required_sources], given[: self.required_sources])
+        others = functional.classify(truth[self.required_sources :], given[self.required_sources :])
         if others is Status.NON_FINITE:
             return others
         return Status.TOO_SHORT if status is Status.OK and truth.shape[2] < self.shortest(truth.shape[1]) else status
 
     def _measured(self, references: Tensor, systems: Sequence[Tensor], rate: int) -> list[list[float]]:
-        """Scores of systems ``[sources, channels, time]`` each: together, or one by one where they are long."""
+        """Returns the scores of systems ``[sources, channels, time]``; long signals are scored one system at a time."""
         if not is_long(*systems):
             return self._measure(references, torch.stack(list(systems)), rate)
         return [row for system in systems for row in self._measure(references, system[None], rate)]
@@ -126,10 +126,11 @@ def _mean_channel(samples: Tensor) -> Tensor:
 
 
 def improvement(score: Score, baseline: Score) -> Score:
-    """Score of the answer minus that of the mixture: exactly 0 where they are equal, `FLOOR_DB` at the lowest.
+    """Returns the score of the estimate minus that of the mixture, at least `FLOOR_DB`; exactly 0 if they are equal.
 
-    A silent or undefined answer stays what it is, however bad the mixture. Where the mixture is perfect, as it is for
-    artefacts, any other answer is infinitely worse: undefined with status ``perfect``, for -100 dB would say nothing.
+    The score of a silent or undefined estimate is returned unchanged, however bad the mixture. If the mixture is
+    perfect, as it is for artefacts, any other estimate is infinitely worse: undefined with status ``perfect``, since
+    -100 dB would be arbitrary.
     """
     if score.value is None or score.status is Status.SILENT_ESTIMATE:
         return score
@@ -143,22 +144,22 @@ def improvement(score: Score, baseline: Score) -> Score:
 
 
 def _score(value: float) -> Score:
-    """NaN among sounding signals means that the residual reference, which the quantity needs, is silent."""
+    """Returns the score of a value; NaN of signals that are not silent means that the residual reference is silent."""
     if math.isnan(value):
         return Score(None, Status.SILENT_REFERENCE)
     return Score(value, Status.PERFECT if value == math.inf else Status.OK)
 
 
 def mean_db(values: Tensor) -> float:
-    """Mean of the defined values: inf where all are infinite, else an infinite one counts as `CAP_DB`; NaN of none."""
+    """Returns the mean of the defined values: inf if all are, else +inf counts as `CAP_DB`; NaN if there are none."""
     defined = values[~values.isnan()]
     if len(defined) == 0 or bool(defined.isposinf().all()):
         return float(defined.sum()) if len(defined) else math.nan
     return float(defined.masked_fill(defined.isposinf(), CAP_DB).mean())
 
 
-def _targets(references: Tensor, estimates: Tensor) -> dict[str, Tensor]:
-    """The target and every system's estimate of it, channels one after the other: ``[systems, time]`` each."""
+def _target_pair(references: Tensor, estimates: Tensor) -> dict[str, Tensor]:
+    """Returns the target and every system's estimate of it, channels concatenated: ``[systems, time]`` each."""
     estimate = estimates[:, 0].flatten(1)
     return {"reference": references[0].flatten().expand_as(estimate), "estimate": estimate}
 
@@ -169,8 +170,8 @@ class SNR(ReferenceMetric):
     columns = metric_ids_of("sam_audio_bench.metrics.ratios:SNR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratio ``[systems, 1]``."""
-        return functional.snr(**_targets(references, estimates))[:, None]
+        """Returns the ratio ``[systems, 1]``."""
+        return functional.snr(**_target_pair(references, estimates))[:, None]
 
 
 class SISDR(ReferenceMetric):
@@ -179,8 +180,8 @@ class SISDR(ReferenceMetric):
     columns = metric_ids_of("sam_audio_bench.metrics.ratios:SISDR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratio ``[systems, 1]``."""
-        return functional.si_sdr(**_targets(references, estimates))[:, None]
+        """Returns the ratio ``[systems, 1]``."""
+        return functional.si_sdr(**_target_pair(references, estimates))[:, None]
 
 
 class SISNR(SISDR):
@@ -199,18 +200,18 @@ class SDSDR(ReferenceMetric):
     columns = metric_ids_of("sam_audio_bench.metrics.ratios:SDSDR")
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratio ``[systems, 1]``."""
-        return functional.sd_sdr(**_targets(references, estimates))[:, None]
+        """Returns the ratio ``[systems, 1]``."""
+        return functional.sd_sdr(**_target_pair(references, estimates))[:, None]
 
 
 class SASDR(ReferenceMetric):
-    """`functional.sa_sdr` of target and residual, over all channels: defined as long as one of them should sound."""
+    """`functional.sa_sdr` of target and residual, over all channels: defined unless both references are silent."""
 
     columns = metric_ids_of("sam_audio_bench.metrics.ratios:SASDR")
     sources = 2
-    decisive = 2
+    required_sources = 2
 
     def measure(self, references: Tensor, estimates: Tensor, rate: int) -> Tensor:
-        """The ratio ``[systems, 1]``."""
+        """Returns the ratio ``[systems, 1]``."""
         estimate = estimates.flatten(2)
         return functional.sa_sdr(reference=references.flatten(1).expand_as(estimate), estimate=estimate)[:, None]

@@ -1,4 +1,4 @@
-"""`srmr`: does a voice move as voices do, or as in a large room? From the answer alone."""
+"""`srmr`: reverberation of the voice in the estimate, without a reference."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["SRMR"]
 
 
 class SRMR(SpeechMetric):
-    """`functional.modulation.srmr` of the answer at 16 kHz; a reference is only asked whether there is a voice.
+    """`functional.modulation.srmr` of the estimate at 16 kHz; a reference only shows whether a voice is present.
 
-    It needs no library of the extra: torchmetrics has it too, but asks for torchaudio, whose builds are bound to those
-    of torch. The values are the same.
+    It needs no library of the extra: torchmetrics' implementation has the same values, but requires torchaudio, whose
+    builds are tied to those of torch.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.reverberation:SRMR")
@@ -31,9 +31,9 @@ class SRMR(SpeechMetric):
 
     @property
     def options(self) -> Options:
-        """None: no library decides the values."""
+        """Empty: the values do not depend on a library."""
         return {}
 
     def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
-        """The ratio ``[1]``."""
+        """Returns the ratio ``[1]``."""
         return [Score(float(srmr(estimate=torch.from_numpy(estimate), rate=self.rate)), Status.OK)]

@@ -1,4 +1,4 @@
-"""`speaker_similarity`: is it still the same person who speaks?"""
+"""`speaker_similarity`: similarity of the voices in estimate and reference."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sam_audio_bench.types import Score, Status
 
 __all__ = ["SpeakerSimilarity"]
 
-_LEVEL = 10 ** (-30 / 20)  # RMS, which the package raises quieter signals to
+_LEVEL = 10 ** (-30 / 20)  # RMS to which the package amplifies quieter signals
 
 
 class SpeakerSimilarity(SpeechMetric):
-    """Cosine of the voices of answer and reference in the space of Resemblyzer (GE2E), from 0 to 1, at 16 kHz.
+    """Cosine of the voices of estimate and reference in the space of Resemblyzer (GE2E), from 0 to 1, at 16 kHz.
 
-    The reference is the enrolment: the same words by the same person. As in the package, pauses are cut out by WebRTC's
-    detector and windows of 1.6 s averaged. Unlike it, which only raises quiet signals, every signal is brought to
-    -30 dBFS first, so that level does not matter. A clip below 1.6 s is ``too_short``. A reference in which no voice
-    is detected is ``silent_reference``, such an answer ``silent_estimate``, 0.
+    The reference serves as enrolment: the same words by the same person. As in the package, pauses are removed by
+    WebRTC's detector and windows of 1.6 s are averaged. Unlike the package, which only amplifies quiet signals, every
+    signal is scaled to -30 dBFS first, so that the level does not matter. A clip below 1.6 s is ``too_short``. A
+    reference in which no voice is detected is ``silent_reference``, such an estimate ``silent_estimate``, 0.
 
     Source: Wan et al., "Generalized end-to-end loss for speaker verification", ICASSP 2018.
     """
@@ -40,12 +40,12 @@ class SpeakerSimilarity(SpeechMetric):
 
     @property
     def options(self) -> Options:
-        """The versions of the package, which brings the weights, and of the library that makes its spectrograms."""
+        """Versions of the package, which contains the weights, and of the library that computes its spectrograms."""
         return super().options | ({} if self.missing() else {"librosa": version("librosa")})
 
     def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
-        """The cosine ``[1]``."""
-        voices = [self._voiced(signal) for signal in (reference, estimate)]
+        """Returns the cosine ``[1]``."""
+        voices = [self._voiced_parts(signal) for signal in (reference, estimate)]
         if not len(voices[0]):
             return [Score(None, Status.SILENT_REFERENCE)]
         if not len(voices[1]):
@@ -54,8 +54,8 @@ class SpeakerSimilarity(SpeechMetric):
         cosine = float(one @ other / np.sqrt((one @ one) * (other @ other)))
         return [Score(min(cosine, 1.0), Status.OK)]
 
-    def _voiced(self, signal: Signal) -> Any:
-        """The parts with a voice, float32; the detector's 16-bit samples would wrap around beyond full scale."""
+    def _voiced_parts(self, signal: Signal) -> Any:
+        """Returns the voiced parts, float32, clipped, since the detector's 16-bit samples would wrap around."""
         import resemblyzer
 
         levelled = signal * (_LEVEL / np.sqrt(np.mean(signal**2)))

@@ -1,12 +1,12 @@
 """Perceptual scores of speech by the libraries of the extra ``[speech]``; only for tasks whose target is a voice.
 
-Each item is scored alone, in mono: channels are averaged, whatever the run's stereo policy, so that anti-phase channels
-are silence here. Signals are converted to the model's rate by `audio.resample`, for STOI by its own package. An item
-that a library refuses keeps its row, with a status and without a value: neither an exception nor a number that stands
-for one gets through.
+Each item is scored separately, in mono: channels are averaged, whatever the run's stereo policy, so that anti-phase
+channels count as silent. Signals are converted to the model's rate by `audio.resample`, for STOI by its own package. An
+item that a library rejects keeps its row, with a status and without a value; neither exceptions nor the libraries'
+placeholder values are passed on.
 
-A silent answer to a real voice has the lowest value of the scale, with status ``silent_estimate``; the libraries
-refuse it, and leaving it out would reward silence. A silent reference leaves every score undefined.
+A silent estimate of a voice has the lowest value of the scale, with status ``silent_estimate``; the libraries reject
+it, and excluding it would reward silence. With a silent reference every score is undefined.
 """
 
 from __future__ import annotations
@@ -39,69 +39,69 @@ Signal = NDArray[np.float64]
 
 
 class SpeechMetric(Metric):
-    """What the libraries share: mono, one rate, statuses, and refusals turned into rows."""
+    """Base class of speech metrics: converts to mono at one rate, and turns errors of libraries into statuses."""
 
-    library: ClassVar[str]  # the distribution whose version decides the values
-    imports: ClassVar[tuple[str, ...]]  # what must be importable
-    remedy: ClassVar[str] = "pip install 'sam-audio-bench[speech]'"  # what brings that
+    library: ClassVar[str]  # the distribution whose version the values depend on
+    imports: ClassVar[tuple[str, ...]]  # modules that must be importable
+    remedy: ClassVar[str] = "pip install 'sam-audio-bench[speech]'"  # command that installs them
     rate: ClassVar[int]  # Hz
-    shortest: ClassVar[float] = 0.25  # s; PESQ's limit, for all
+    shortest: ClassVar[float] = 0.25  # s; PESQ's limit, by default
     lowest: ClassVar[float]  # of the scale
-    intrusive: ClassVar[bool] = True  # whether the reference is compared with
+    intrusive: ClassVar[bool] = True  # whether the score compares with the reference
 
     def missing(self) -> str | None:
-        """Names the first module that is absent, and the command that brings it."""
+        """Returns the first missing module and the command that installs it; None if there is none."""
         absent = next((name for name in self.imports if importlib.util.find_spec(name) is None), None)
         return None if absent is None else f"{absent} is not installed: {self.remedy}"
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``: the library's version."""
+        """Options that change the values, for ``run.json``: the library's version."""
         try:
             return {self.library: version(self.library)}
         except PackageNotFoundError:
             return {}
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """One row an item; an item without the reference that is needed is not asked.
+        """Returns one row per item; of None for an item without a reference, if the score needs one.
 
         Raises:
             Precondition: a library is not installed, see `missing`.
         """
         if reason := self.missing():
             raise Precondition(reason)
-        return [self._row(item, answer) for item, answer in zip(items, separations, strict=True)]
+        return [self._row(item, separation) for item, separation in zip(items, separations, strict=True)]
 
     @abstractmethod
     def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
-        """One score a column, from two signals ``[time]`` that sound; None for a column that nobody wants.
+        """Returns one score per column for two signals ``[time]`` that are not silent; None if not requested.
 
-        Whatever it raises becomes the status ``error``.
+        Any exception becomes the status ``error``.
         """
 
     def measure_item(self, item: Item, reference: Audio, estimate: Audio) -> Sequence[Score | None]:
-        """As `measure`, of sounds in mono at their own rate; for what must know more of the item than its sound."""
+        """Calls `measure` for mono sounds at any rate; overridden by metrics that need more of the item than audio."""
         return self.measure(self._signal(reference), self._signal(estimate))
 
-    def _row(self, item: Item, answer: Separation) -> Row:
-        estimate = to_mono(answer.target)
+    def _row(self, item: Item, separation: Separation) -> Row:
+        estimate = to_mono(separation.target)
         reference = estimate if item.reference is None else to_mono(item.reference)
         if item.reference is None and self.intrusive:
-            return self._all(None)
+            return self._uniform_row(None)
         if (reference.length, reference.rate) != (estimate.length, estimate.rate):
-            return self._all(Status.LENGTH_MISMATCH)
+            return self._uniform_row(Status.LENGTH_MISMATCH)
         status = classify(reference.samples, estimate.samples)
-        if item.reference is None and status is Status.BOTH_SILENT:  # the reference is the answer itself
+        if item.reference is None and status is Status.BOTH_SILENT:  # the estimate stands in for the reference
             status = Status.SILENT_ESTIMATE
         if status is not Status.OK:
-            return self._all(status, self.lowest if status is Status.SILENT_ESTIMATE else None)
+            return self._uniform_row(status, self.lowest if status is Status.SILENT_ESTIMATE else None)
         if reference.seconds < self.shortest:
-            return self._all(Status.TOO_SHORT)
+            return self._uniform_row(Status.TOO_SHORT)
         try:
-            with _quiet():
-                return tuple(map(_checked, self.measure_item(item, reference, estimate)))
-        except Exception:  # whatever a library does with one item must not cost the others their scores
-            return self._all(Status.ERROR)
+            with _no_warnings():
+                return tuple(map(_check_finite, self.measure_item(item, reference, estimate)))
+        except Exception:  # errors of a library in one item must not affect other items
+            return self._uniform_row(Status.ERROR)
 
     def _signal(self, audio: Audio) -> Signal:
         samples: Signal = (
@@ -113,30 +113,30 @@ class SpeechMetric(Metric):
 class PESQ(SpeechMetric):
     """PESQ, wideband (ITU-T P.862.2), MOS-LQO above 0.999 and up to 4.64, at 16 kHz, by the package pesq.
 
-    Both signals are levelled by the algorithm: gain and joint level do not matter. A reference in which it finds no
-    utterance, as in one of 0.1 s, is ``silent_reference``; an answer in which it finds none, ``silent_estimate``.
-    The package writes beyond its tables from the 51st utterance on, which kills the process: what is longer than 20 s,
-    where that becomes possible, is cut into equal parts, and the score is the mean of those with a voice.
+    The algorithm aligns the levels of both signals: gain and joint level do not matter. A reference in which it finds
+    no utterance, for example one of 0.1 s, is ``silent_reference``; such an estimate is ``silent_estimate``. The
+    package overflows its tables from the 51st utterance on, which kills the process: signals longer than 20 s, for
+    which that becomes possible, are split into equal segments, and the score is the mean of those with a voice.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.speech:PESQ")
     library = "pesq"
     imports = ("pesq",)
     rate = 16_000
-    lowest = 0.999  # what the mapping of P.862.2 tends to; noise gets 1.02
+    lowest = 0.999  # the limit of the mapping of P.862.2; noise scores 1.02
 
     def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
-        """The score ``[1]``."""
+        """Returns the score ``[1]``."""
         count = -(-len(reference) // (20 * self.rate))
-        parts = zip(np.array_split(reference, count), np.array_split(estimate, count), strict=True)
-        scores = [self._part(*part) for part in parts]
+        segments = zip(np.array_split(reference, count), np.array_split(estimate, count), strict=True)
+        scores = [self._score_segment(*segment) for segment in segments]
         values = [score.value for score in scores if score.value is not None]
         if not values:
             return scores[:1]
-        heard = any(score.status is Status.OK for score in scores)
-        return [Score(statistics.fmean(values), Status.OK if heard else Status.SILENT_ESTIMATE)]
+        voiced = any(score.status is Status.OK for score in scores)
+        return [Score(statistics.fmean(values), Status.OK if voiced else Status.SILENT_ESTIMATE)]
 
-    def _part(self, reference: Signal, estimate: Signal) -> Score:
+    def _score_segment(self, reference: Signal, estimate: Signal) -> Score:
         import pesq
 
         def rate(given: Signal) -> float | None:
@@ -154,20 +154,20 @@ class PESQ(SpeechMetric):
 class STOI(SpeechMetric):
     """Short-time objective intelligibility and its extended form, at 10 kHz, by the package pystoi; 1 is the best.
 
-    Frames 40 dB below the reference's loudest are left out; fewer than 30 others, 0.4 s, are ``too_short``. Both
-    signals are divided by the reference's peak first, because the package adds a constant. `estoi` in the package adds
-    noise from NumPy's global generator: it is seeded for every item here and left as it was found. Other rates are
-    converted by the package's own resampler: soxr's filter is steeper, which at 8 kHz moves the scores by a few 1e-4.
+    Frames 40 dB below the reference's loudest are excluded; fewer than 30 remaining frames, 0.4 s, are ``too_short``.
+    Both signals are divided by the reference's peak first, because the package adds a constant. `estoi` in the package
+    adds noise from NumPy's global generator, which is seeded for every item and restored afterwards. Other rates are
+    converted by the package's own resampler: soxr's filter is steeper, which at 8 kHz changes the scores by a few 1e-4.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.speech:STOI")
     library = "pystoi"
     imports = ("pystoi",)
     rate = 10_000
-    lowest = -1.0  # a mean of correlations; noise gets about 0
+    lowest = -1.0  # a mean of correlations; noise scores about 0
 
     def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
-        """``stoi`` and ``estoi``, each only if it is wanted."""
+        """Returns ``stoi`` and ``estoi``, each only if requested."""
         peak = np.abs(reference).max()
         return [
             self._stoi(reference / peak, estimate / peak, extended=column == "estoi")
@@ -179,7 +179,7 @@ class STOI(SpeechMetric):
     def _stoi(self, reference: Signal, estimate: Signal, *, extended: bool) -> Score:
         from pystoi import stoi
 
-        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)  # it returns 1e-5 instead
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)  # pystoi warns and returns 1e-5
         try:
             with _seeded():
                 return Score(float(stoi(reference, estimate, self.rate, extended=extended)), Status.OK)
@@ -194,39 +194,39 @@ class STOI(SpeechMetric):
 
 
 class DNSMOS(SpeechMetric):
-    """DNSMOS P.835: what listeners would rate overall, the voice, the background; 1 to 5; by the package speechmos.
+    """DNSMOS P.835: predicted ratings of overall quality, speech and background, 1 to 5, by the package speechmos.
 
-    Reference-free: a reference is only asked whether the voice is there at all. At 16 kHz, in windows of 9.01 s a
-    second apart, averaged; a shorter answer is repeated to that length. The level matters. Samples beyond full scale
-    are clipped, as in the integer files that the model was made for.
+    Reference-free: a reference only shows whether a voice is present. At 16 kHz, in windows of 9.01 s every second,
+    averaged; a shorter estimate is repeated to that length. The level matters. Samples beyond full scale are clipped,
+    as in the integer files that the model was trained on.
 
     Source: Reddy, Gopal and Cutler, "DNSMOS P.835", ICASSP 2022.
     """
 
     columns = metric_ids_of("sam_audio_bench.metrics.speech:DNSMOS")
     library = "speechmos"
-    imports = ("speechmos", "onnxruntime", "librosa", "requests")  # it names none of them as its requirements
+    imports = ("speechmos", "onnxruntime", "librosa", "requests")  # speechmos does not declare them as requirements
     rate = 16_000
     lowest = 1.0
     intrusive = False
 
     def measure(self, reference: Signal, estimate: Signal) -> Sequence[Score | None]:
-        """The ratings in the order of the columns."""
+        """Returns the ratings in the order of the columns."""
         from speechmos import dnsmos
 
         ratings = dnsmos.run(np.clip(estimate, -1, 1), self.rate)
         return [Score(float(ratings[f"{column.removeprefix('dnsmos_')}_mos"]), Status.OK) for column in self.columns]
 
 
-def _checked(score: Score | None) -> Score | None:
-    """A value that is no number becomes an error."""
+def _check_finite(score: Score | None) -> Score | None:
+    """Replaces a value that is not finite by the status ``error``."""
     broken = score is not None and score.value is not None and not np.isfinite(score.value)
     return Score(None, Status.ERROR) if broken else score
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The libraries' warnings concern their own code."""
+def _no_warnings() -> Iterator[None]:
+    """Suppresses warnings of the libraries, which concern their own code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

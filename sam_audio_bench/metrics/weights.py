@@ -1,8 +1,8 @@
-"""Metrics that are networks, and what they all do around the network.
+"""Base classes of metrics that use pretrained networks.
 
-A model is a folder in its library's own format. It is looked for in ``--metric-args path=DIR``, else in the cache of
-the Hugging Face hub, see `Source`; `Metric.missing` gives the command that brings it. Weights are read as safetensors,
-or with ``weights_only=True``; nothing is unpickled.
+A model is a folder in its library's own format, in ``--metric-args path=DIR`` or else in the cache of the Hugging Face
+hub, see `ModelSource`; `Metric.missing` gives the command that downloads it. Weights are read as safetensors, or with
+``weights_only=True``; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ from sam_audio_bench.identity import Options
 from sam_audio_bench.metrics.base import Row, StereoMetric
 from sam_audio_bench.metrics.functional import is_silent
 from sam_audio_bench.nn.checkpoint import align_weights
-from sam_audio_bench.nn.hub import Checkpoint, Source
-from sam_audio_bench.nn.text import quiet
+from sam_audio_bench.nn.hub import Checkpoint, ModelSource
+from sam_audio_bench.nn.text import silence_transformers
 from sam_audio_bench.types import Audio, Item, Score, Separation, Status
 
-__all__ = ["LearnedMetric", "OwnModel", "batches", "loading", "pretrained"]
+__all__ = ["LearnedMetric", "PretrainedModelMixin", "load_pretrained", "model_loading_errors", "split_batches"]
 
 _T = TypeVar("_T")
 
 
 @contextmanager
-def loading(folder: Path) -> Iterator[None]:
-    """Loads a model of a folder inside; whatever a library raises there, but errors of ours, is a Precondition."""
+def model_loading_errors(folder: Path) -> Iterator[None]:
+    """Turns errors of libraries that load a model from ``folder`` inside the context into Precondition."""
     try:
         yield
     except BenchError:
         raise
-    except Exception as error:  # the libraries share no class of errors for a damaged or foreign file
+    except Exception as error:  # the libraries have no common exception for a damaged or foreign file
         found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise Precondition(f"expected a model that can be loaded in {folder}, found {found}; get it again") from error
 
 
-class OwnModel:
-    """What a metric with a model of its own does about it: it is found by a `Source`, loaded when needed, and kept.
+class PretrainedModelMixin:
+    """Finds the model of a metric by a `ModelSource`, loads it when first needed, and keeps it.
 
     Args:
         source: where the model is.
         device: "auto" (CUDA where there is one), "cpu", "cuda" …; always float32 without TF32.
     """
 
-    def __init__(self, source: Source, *, device: str = "auto") -> None:
-        self._place = find_device(device)
+    def __init__(self, source: ModelSource, *, device: str = "auto") -> None:
+        self._device = find_device(device)
         self.source = source
         self._found: Checkpoint | None = None
         self._sha256: str | None = None
@@ -62,11 +62,11 @@ class OwnModel:
 
     @abstractmethod
     def load(self, model: Checkpoint, device: torch.device) -> Any:
-        """The network, and what prepares its input, as one object."""
+        """Loads the network and the preprocessing of its input, as one object."""
 
     def missing(self) -> str | None:
-        """Why the model cannot be used here, and what would change that; looks at file names only."""
-        if (lack := device_unavailable_reason(self._place)) is not None:
+        """Returns why the model cannot be used and what fixes it, None if it can; checks file names only."""
+        if (lack := device_unavailable_reason(self._device)) is not None:
             return f"{lack}; use --metric-args device=cpu"
         try:
             self._model()
@@ -76,14 +76,14 @@ class OwnModel:
 
     @property
     def weights_sha256(self) -> str | None:
-        """Digest of the weight file; None where there is none."""
+        """Digest of the weight file; None if the model is missing."""
         if self._sha256 is None and self.missing() is None:
             self._sha256 = self._model().sha256()
         return self._sha256
 
     @property
     def model_options(self) -> Options:
-        """The model; the weights' digest is among them, so that other weights are scored anew."""
+        """Options that identify the model, with the digest of the weights, so that other weights are scored anew."""
         found = None if self.missing() else self._model()
         return {
             "model": found.model if found else self.source.repository,
@@ -96,28 +96,28 @@ class OwnModel:
             self._found = self.source.find()
         return self._found
 
-    def _kept(self) -> Any:
-        """What `load` gives, loaded once."""
+    def _get_network(self) -> Any:
+        """Returns the result of `load`, which is called once."""
         if self._network is None:
-            self._network = self._loaded()
+            self._network = self._load_network()
         return self._network
 
-    def _loaded(self) -> Any:
+    def _load_network(self) -> Any:
         model = self._model()
-        with loading(model.folder):
-            return self.load(model, self._place)
+        with model_loading_errors(model.folder):
+            return self.load(model, self._device)
 
 
-class LearnedMetric(OwnModel, StereoMetric):
-    """A network that listens to the answer's target, `batch_size` windows in one call of the network.
+class LearnedMetric(PretrainedModelMixin, StereoMetric):
+    """Base class of metrics whose network evaluates the target estimate, `batch_size` windows per forward pass.
 
-    Windows are never padded to one another, so that a value depends on the items beside it by rounding only. On the CPU
-    even that is avoided: there ``batch_size`` is 1, since a product of matrices has other last bits with another number
-    of rows and a CPU gains little from a batch. On CUDA scores of one answer in different batches agree within a tenth
-    of the card's ``tolerance``.
+    Windows are never padded to a common length, so that a value depends on other items of the batch by rounding only.
+    On the CPU even that is avoided: ``batch_size`` is 1 there, since the last bits of a matrix product depend on the
+    number of rows, and batches hardly speed up a CPU. On CUDA, scores of an estimate in different batches agree within
+    a tenth of the card's ``tolerance``.
 
-    The network is loaded when the first item is scored, and kept. Reference-free, hence the statuses: ``ok``;
-    ``silent_estimate``, undefined, when every sample that the network would hear is zero; ``non_finite``, undefined.
+    The network is loaded when the first item is scored, and kept. These metrics are reference-free, with the statuses
+    ``ok``; ``silent_estimate``, undefined, if all of the network's input is zero; and ``non_finite``, undefined.
 
     Args:
         source: where the model is.
@@ -126,84 +126,84 @@ class LearnedMetric(OwnModel, StereoMetric):
             "mean" is the mean of the values of the channels that are not silent.
     """
 
-    rate: ClassVar[int]  # Hz, what the network hears
+    rate: ClassVar[int]  # Hz, of the network's input
 
-    def __init__(self, source: Source, *, device: str = "auto", stereo: str = "joint") -> None:
-        OwnModel.__init__(self, source, device=device)
+    def __init__(self, source: ModelSource, *, device: str = "auto", stereo: str = "joint") -> None:
+        PretrainedModelMixin.__init__(self, source, device=device)
         StereoMetric.__init__(self, stereo)
-        if self._place.type == "cpu":
-            self.batch_size = 1  # bit for bit the same whatever an item is scored beside; see the class
+        if self._device.type == "cpu":
+            self.batch_size = 1  # bitwise the same scores in any batch; see the class
 
     @abstractmethod
     def measure(self, network: Any, clips: Sequence[Audio], items: Sequence[Item]) -> Sequence[Sequence[float]]:
-        """For each clip, a sounding channel at ``rate`` of the answer to its item, a value a column."""
+        """Returns one value per column for each clip: a channel of the item's estimate at ``rate``, not silent."""
 
-    def asks(self, item: Item) -> bool:
-        """Whether the metric has a question about an item."""
+    def applies_to(self, item: Item) -> bool:
+        """Returns whether the metric is defined for an item."""
         return True
 
     @property
     def options(self) -> Options:
-        """What changes the values, for ``run.json``."""
+        """Options that change the values, for ``run.json``."""
         return {**self.model_options, **super().options}
 
     def score(self, items: Sequence[Item], separations: Sequence[Separation]) -> list[Row]:
-        """Rows in the order of the items; raises Precondition where the model is missing."""
-        heard = [self._clips(item, answer) for item, answer in zip(items, separations, strict=True)]
-        pairs = [pair for found in heard if isinstance(found, list) for pair in found]
-        values = iter(self._measured(pairs) if pairs else ())
-        return [_row([next(values) for _ in found]) if isinstance(found, list) else found for found in heard]
+        """Returns rows in the order of the items; raises Precondition if the model is missing."""
+        clips = [self._clips(item, separation) for item, separation in zip(items, separations, strict=True)]
+        pairs = [pair for found in clips if isinstance(found, list) for pair in found]
+        values = iter(self._measure(pairs) if pairs else ())
+        return [_row([next(values) for _ in found]) if isinstance(found, list) else found for found in clips]
 
-    def _clips(self, item: Item, answer: Separation) -> list[tuple[Audio, Item]] | Row:
-        """The channels that the network has to hear, with their item; or the row of an item for which it need not."""
-        if not self.asks(item):
-            return self._all(None)
-        target = answer.target
+    def _clips(self, item: Item, separation: Separation) -> list[tuple[Audio, Item]] | Row:
+        """Returns the channels to evaluate, each with its item; or the row, if the network is not needed for it."""
+        if not self.applies_to(item):
+            return self._uniform_row(None)
+        target = separation.target
         if not all_finite(target.samples):
-            return self._all(Status.NON_FINITE)
+            return self._uniform_row(Status.NON_FINITE)
         channels = target.samples if self.stereo == "mean" else to_mono(target).samples
         sounding = [Audio(channel[None], target.rate) for channel in channels if not bool(is_silent(channel))]
-        return [(resample(clip, self.rate), item) for clip in sounding] or self._all(Status.SILENT_ESTIMATE)
+        return [(resample(clip, self.rate), item) for clip in sounding] or self._uniform_row(Status.SILENT_ESTIMATE)
 
-    def _measured(self, pairs: Sequence[tuple[Audio, Item]]) -> Sequence[Sequence[float]]:
-        network = self._kept()
+    def _measure(self, pairs: Sequence[tuple[Audio, Item]]) -> Sequence[Sequence[float]]:
+        network = self._get_network()
         with torch.inference_mode(), deterministic_fp32():
             return self.measure(network, [clip for clip, _ in pairs], [item for _, item in pairs])
 
 
-def batches(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    """Cuts entries into runs of at most ``size``.
+def split_batches(entries: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """Splits entries into batches of at most ``size``.
 
-    >>> list(batches("abcde", 2))
+    >>> list(split_batches("abcde", 2))
     ['ab', 'cd', 'e']
     """
     for start in range(0, len(entries), size):
         yield entries[start : start + size]
 
 
-def pretrained(kind: Any, model: Checkpoint, *, without: str | None = None) -> Any:
-    """A network of one of transformers' classes, with all of its weights, in float32.
+def load_pretrained(kind: Any, model: Checkpoint, *, without: str | None = None) -> Any:
+    """Loads a network of one of transformers' classes, with all of its weights, in float32.
 
     Args:
         kind: the class.
-        model: where it lies.
-        without: tensors with this in their names may be missing, as those of training alone.
+        model: where the model is.
+        without: tensors with this in their names may be missing, such as those for training only.
 
     Raises:
-        Precondition: weights that are not there.
+        Precondition: weights are missing.
     """
-    with quiet():
+    with silence_transformers():
         network, report = kind.from_pretrained(
             model.folder,
             local_files_only=True,
-            trust_remote_code=False,  # else a person is asked whether code beside the weights may run
+            trust_remote_code=False,  # else users are asked whether code in the folder may run
             use_safetensors=model.weights.suffix == ".safetensors",
             weights_only=True,
             dtype=torch.float32,
             output_loading_info=True,
         )
     names = sorted(name for name in report["missing_keys"] if without is None or without not in name)
-    if names:  # transformers fills them with random numbers
+    if names:  # transformers initialises them at random
         raise Precondition(
             f"expected all weights of {type(network).__name__} in {model.weights}, found none for {len(names)} "
             f"tensors, {names[0]} among them; get the model again"
@@ -213,10 +213,10 @@ def pretrained(kind: Any, model: Checkpoint, *, without: str | None = None) -> A
 
 
 def _row(values: Sequence[Sequence[float]]) -> Row:
-    """The mean over an answer's channels, a column each."""
+    """Returns the mean over an estimate's channels, per column."""
     return tuple(_score(math.fsum(column) / len(column)) for column in zip(*values, strict=True))
 
 
 def _score(value: float) -> Score:
-    """NaN comes from damaged weights: no silent number."""
+    """Returns the score of a value; NaN, which results from damaged weights, is ``non_finite``."""
     return Score(value, Status.OK) if math.isfinite(value) else Score(None, Status.NON_FINITE)

@@ -3,18 +3,18 @@
     config          config.json
     hub             finds checkpoints, in folders or on the Hugging Face Hub
     checkpoint      loads weights from a file into a network
-    layers          norms, rotations and residual blocks that the transformers share
+    layers          norms, rotary embeddings and residual blocks shared by the transformers
     codec           DAC-VAE
-    watermark       the watermark that its decoder embeds
+    watermark       the watermark that the codec's decoder embeds
     streaming       layers that process a signal in chunks
     dit             the diffusion transformer
     conditioning    conditioning on spans and video, per frame
-    text, vision    the encoders of text and masked video
+    text, vision    encoders of text and masked video
     peav            the transformer of the judge and the span predictor
     span_predictor  PE-A-Frame
     flow            flow-matching solver, in one piece or in windows (multi-diffusion)
-    model           SAMAudio, the whole separator
-    upstream        the reference's resampler, for comparisons
+    model           SAMAudio, the complete separator
+    upstream        resampler of the reference implementation, for comparisons
     tiny            small random checkpoints in the official format
 
 Importing this package does not import torch.
@@ -31,7 +31,7 @@ __all__ = ["SAMAudio"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torch when a network is asked for, and not before."""
+    """Imports `SAMAudio`, and with it torch, on first access."""
     if name == "SAMAudio":
         from sam_audio_bench.nn.model import SAMAudio
 

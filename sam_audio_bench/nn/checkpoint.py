@@ -1,8 +1,8 @@
-"""Weights from a file into a network: mapped, never unpickled, strict, and aligned.
+"""Loading of weights into networks: memory-mapped, never unpickled, strict, and aligned.
 
-A safetensors file or a ``torch.save``d dictionary is mapped into memory; a module that was made on the meta device
-takes the mapped tensors as they are, so pages that no forward pass touches are never read. Only tensors that a file
-does not align are copied, see `align_weights`.
+A safetensors file or a ``torch.save``d dictionary is mapped into memory; a module that was created on the meta device
+uses the mapped tensors directly, so pages that no forward pass touches are never read. Only tensors that are not
+aligned in the file are copied, see `align_weights`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from sam_audio_bench.errors import Precondition
 from sam_audio_bench.nn.hub import weight_file
 
-__all__ = ["align_weights", "check_strict", "load_in_parts", "load_strict", "open_weights", "under"]
+__all__ = ["align_weights", "check_strict", "load_in_parts", "load_strict", "open_weights", "strip_prefix"]
 
-_ALIGNMENT = 64  # bytes: where torch's own allocator puts every tensor
-_SHOWN = 3  # names in a message
+_ALIGNMENT = 64  # bytes: alignment of torch's own allocator
+_SHOWN = 3  # number of names in a message
 
 
 def open_weights(path: Path) -> dict[str, Tensor]:
-    """The mapped tensors of a weight file, or of the weight file in a folder.
+    """Maps the tensors of a weight file, or of the weight file in a folder.
 
     Raises:
-        Precondition: a file that is truncated, damaged, no dictionary of tensors, or holds more than tensors.
+        Precondition: the file is truncated, damaged, not a dictionary of tensors, or contains other objects.
     """
     file = weight_file(path) if path.is_dir() else path
     try:
@@ -49,16 +49,16 @@ def open_weights(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, without it."""
+def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Returns the tensors whose names begin with a prefix, under their names without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def align_weights(module: nn.Module) -> None:
-    """Copies the parameters and buffers of a module that do not begin at a multiple of 64 bytes.
+    """Copies the parameters and buffers of a module whose addresses are not multiples of 64 bytes.
 
-    Where a matrix begins decides in which order a processor sums its products, hence the last bits of what a network
-    answers. torch allocates at such multiples; a mapped file puts a tensor wherever its header ends.
+    A matrix's alignment determines the order in which a processor sums products, and hence the last bits of a network's
+    output. torch allocates at such multiples; in a mapped file the alignment depends on the length of the header.
     """
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.data_ptr() % _ALIGNMENT:
@@ -68,7 +68,7 @@ def align_weights(module: nn.Module) -> None:
 def load_strict(
     module: nn.Module, tensors: Mapping[str, Tensor], *, source: Path, optional: Sequence[str] = ()
 ) -> None:
-    """Gives a module its weights by assignment, aligned; arguments and errors as in `check_strict`."""
+    """Assigns the weights of a module, aligned; arguments and errors as in `check_strict`."""
     check_strict(module, tensors, source=source, optional=optional)
     module.load_state_dict(dict(tensors), strict=False, assign=True)
     align_weights(module)
@@ -77,24 +77,24 @@ def load_strict(
 def load_in_parts(
     module: nn.Module, file: Path, parts: Iterable[str], *, prefix: str = "", dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Gives parts of a module their weights, one part after another, each from a mapping of its own.
+    """Loads the weights of parts of a module one by one, each from its own mapping.
 
-    So what is read for a part that is cast or moved can be dropped before the next one is read.
+    Hence memory of a part that is cast or moved can be freed before the next one is read.
 
     Args:
-        module: on the meta device; `check_strict` has seen the weights.
-        file: the weights.
-        parts: names of submodules, "" for the module itself; a later one leaves out what an earlier one holds.
-        prefix: of the module's names in the file.
-        dtype: that the parts get.
-        device: where they go.
+        module: on the meta device; its weights must have passed `check_strict`.
+        file: the weight file.
+        parts: names of submodules, "" for the module itself; tensors of earlier parts are not loaded again.
+        prefix: prefix of the module's names in the file.
+        dtype: data type of the loaded parts.
+        device: device of the loaded parts.
     """
     done: list[str] = []
     for part in parts:
         start = f"{part}." if part else ""
         tensors = {
             name: value
-            for name, value in under(open_weights(file), prefix).items()
+            for name, value in strip_prefix(open_weights(file), prefix).items()
             if name.startswith(start) and not name.startswith(tuple(done))
         }
         module.load_state_dict(tensors, strict=False, assign=True)
@@ -111,13 +111,13 @@ def check_strict(
     """Compares the names and shapes of weights with those of a module.
 
     Args:
-        module: may be on the meta device.
-        tensors: by the module's own names.
+        module: the module, possibly on the meta device.
+        tensors: the weights, by the module's own names.
         source: the file, for messages.
         optional: regular expressions of names that may be missing.
 
     Raises:
-        Precondition: a name is missing or unexpected, or a shape is another one.
+        Precondition: a name is missing or unexpected, or a shape differs.
     """
     expected = {name: tuple(value.shape) for name, value in module.state_dict(keep_vars=True).items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
@@ -128,15 +128,15 @@ def check_strict(
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
-    faults = [
+    problems = [
         f"{len(names)} {what} ({_some(names)})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
         if names
     ]
-    if faults:
+    if problems:
         raise Precondition(
             f"expected in {source} the {len(expected)} tensors of this {type(module).__name__}, found "
-            f"{', '.join(faults)}; check that config.json and the weights belong together"
+            f"{', '.join(problems)}; check that config.json and the weights belong together"
         )
 
 

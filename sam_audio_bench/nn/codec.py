@@ -28,12 +28,12 @@ __all__ = ["CHUNK_FRAMES", "DACVAE", "reflect_pad"]
 CHUNK_FRAMES = 50
 """Latent frames per chunk: few enough to save memory, enough for efficient matrix products with the largest kernels."""
 
-_BUDGET = 2**20  # numbers in a slice of an activation: 4 MiB in float32; less gains nothing, more leaves the cache
+_BUDGET = 2**20  # elements per slice of an activation: 4 MiB in float32; smaller is no faster, larger exceeds the cache
 _DILATIONS = (1, 3, 9)
 
 
 def reflect_pad(waveform: Tensor, multiple: int) -> Tensor:
-    """Extends ``[..., T]`` on the right to a multiple of ``multiple`` samples by reflection about the last one.
+    """Pads ``[..., T]`` on the right to a multiple of ``multiple`` samples by reflection about the last one.
 
     A signal too short for one reflection is reflected repeatedly at both ends; a single sample is repeated. Raises
     UsageError for an empty signal.
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Snake, transposed convolution with a ``stride``, residual units; and layers of the watermark."""
+    """Snake, transposed convolution with a ``stride``, residual units, and layers of the watermark."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, mark_stride: int) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Decoder(nn.Module):
         self.wm_model = Watermark(widths[-1], widths[0] // 3, widths[-1] // 3)
 
     def forward(self, x: Tensor, message: Tensor, stream: Stream) -> tuple[Tensor, Tensor]:
-        """``[B, F, latent_dim]``, bits ``[B, 16]`` -> clean waveform ``[B, F * hop, 1]`` and watermark so far."""
+        """``[B, F, latent_dim]``, bits ``[B, 16]`` -> clean waveform ``[B, F * hop, 1]``, and available watermark."""
         for layer in self.model:
             x = layer(x, stream)
         clean = self.wm_model.clean(x, stream)
@@ -174,14 +174,14 @@ class Bottleneck(nn.Module):
 
 
 class DACVAE(nn.Module):
-    """The codec; parameters have the names of the released checkpoints.
+    """The DAC-VAE codec; parameters have the names of the released checkpoints.
 
     Args:
         config: widths and rates.
-        decoder: False leaves out the decoder, as the judge's checkpoint does.
+        decoder: False omits the decoder, as in the judge's checkpoint.
 
     Raises:
-        Precondition: rates and widths that are incompatible with the decoder.
+        Precondition: rates and widths are incompatible with the decoder.
     """
 
     def __init__(self, config: CodecConfig, *, decoder: bool = True) -> None:
@@ -194,14 +194,14 @@ class DACVAE(nn.Module):
         self.decoder = Decoder(config) if decoder else None
 
     def fold_weight_norm(self) -> None:
-        """Replaces the stored kernels by the normalised ones, in place; see `sam_audio_bench.nn.streaming.fold`."""
+        """Replaces the stored kernels by normalised ones, in place; see `sam_audio_bench.nn.streaming.fold`."""
         fold(self)
 
     def encode(self, waveform: Tensor, *, chunk_frames: int | None = CHUNK_FRAMES) -> Tensor:
-        """The latent's mean.
+        """Encodes a waveform as the mean of its latent.
 
         Args:
-            waveform: ``[B, 1, T]`` at ``sample_rate``; extended by `reflect_pad` to whole frames.
+            waveform: ``[B, 1, T]`` at ``sample_rate``; padded by `reflect_pad` to whole frames.
             chunk_frames: frames in memory at once; None: all.
 
         Returns:
@@ -209,16 +209,16 @@ class DACVAE(nn.Module):
             as in the released code.
 
         Raises:
-            UsageError: another shape, no sample, too few for odd rates, or less than one frame per chunk.
+            UsageError: the shape differs, there are no samples or too few for odd rates, or a chunk has no frame.
         """
         if waveform.ndim != 3 or waveform.shape[1] != 1 or not waveform.is_floating_point():
             found = f"{waveform.dtype} {tuple(waveform.shape)}"
             raise UsageError(f"expected a float waveform [batch, 1, time], found {found}")
-        padded, answers = reflect_pad(waveform, self.hop_length), []
+        padded, latents = reflect_pad(waveform, self.hop_length), []
         for piece, stream in _pieces(padded, chunk_frames, self.hop_length):
             both = self.quantizer.in_proj(self.encoder(piece, stream), stream)
-            answers.append(both[..., : self.config.codebook_dim])
-        mean = torch.cat(answers, dim=1).mT.contiguous()
+            latents.append(both[..., : self.config.codebook_dim])
+        mean = torch.cat(latents, dim=1).mT.contiguous()
         if not mean.shape[2]:
             raise UsageError(
                 f"expected a waveform of which odd rates {self.config.encoder_rates} leave a frame, found one of "
@@ -227,7 +227,7 @@ class DACVAE(nn.Module):
         return mean
 
     def decode(self, latent: Tensor, message: Tensor, *, chunk_frames: int | None = CHUNK_FRAMES) -> Tensor:
-        """The waveform, watermarked with a message.
+        """Decodes a latent to a waveform, watermarked with a message.
 
         Args:
             latent: ``[B, codebook_dim, F]``.
@@ -238,8 +238,8 @@ class DACVAE(nn.Module):
             ``[B, 1, F * hop_length]``.
 
         Raises:
-            UsageError: another shape, no frame, no decoder, a message of other than bits, less than one frame per
-                chunk.
+            UsageError: the shape differs, there is no frame or no decoder, the message is not made of bits, or a chunk
+                has no frame.
         """
         if self.decoder is None:
             raise UsageError("expected a codec with a decoder, found one without; make it with decoder=True")
@@ -252,11 +252,11 @@ class DACVAE(nn.Module):
         return (torch.cat(cleans, dim=1) + torch.cat(marks, dim=1)).mT
 
     def feature_to_wav(self, index: int, rate: int | None = None) -> int:
-        """First sample, at ``rate`` Hz (None: the codec's), of a latent frame; rounded down."""
+        """Returns the first sample, at ``rate`` Hz (None: the codec's), of a latent frame; rounded down."""
         return index * self.hop_length * (rate or self.sample_rate) // self.sample_rate
 
     def wav_to_feature(self, index: int, rate: int | None = None) -> int:
-        """Number of latent frames for ``index`` samples at ``rate`` Hz (None: the codec's), rounded up."""
+        """Returns the number of latent frames for ``index`` samples at ``rate`` Hz (None: the codec's), rounded up."""
         return -(-index * self.sample_rate // ((rate or self.sample_rate) * self.hop_length))
 
     def _check(self, latent: Tensor, message: Tensor) -> None:
@@ -271,7 +271,7 @@ class DACVAE(nn.Module):
 
 
 def _pieces(x: Tensor, chunk_frames: int | None, unit: int) -> Iterator[tuple[Tensor, Stream]]:
-    """Pieces ``[B, chunk_frames * unit, C]`` of ``x [B, C, T]``, and the `Stream` that connects them."""
+    """Yields pieces ``[B, chunk_frames * unit, C]`` of ``x [B, C, T]``, and the `Stream` that connects them."""
     if chunk_frames is not None and chunk_frames < 1:
         raise UsageError(f"expected chunk_frames of at least 1 or None, found {chunk_frames}")
     stream = Stream(None if chunk_frames is None else _BUDGET)

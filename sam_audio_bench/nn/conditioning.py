@@ -1,4 +1,4 @@
-"""Conditioning besides the text: spans as anchors, and features of a masked video, added to the frames.
+"""Conditioning on spans, as anchors, and on features of a masked video, both added to the frames.
 
 Letters: B batch, T frames, D width, V width of the video features, L anchors of an item.
 """
@@ -22,7 +22,7 @@ Anchor = tuple[str, float, float]
 
 
 def frame_count(samples: int, hop: int) -> int:
-    """Latent frames of a clip.
+    """Returns the number of latent frames of a clip.
 
     >>> frame_count(1920, 1920), frame_count(1921, 1920)
     (1, 2)
@@ -31,14 +31,14 @@ def frame_count(samples: int, hop: int) -> int:
 
 
 def frame_mask(sizes: Sequence[int]) -> Tensor:
-    """Bool ``[B, T]``, true for real frames; T is the length of the longest item."""
+    """Returns a mask, bool ``[B, T]``, true for real frames; T is the length of the longest item."""
     return torch.arange(max(sizes)) < torch.tensor(sizes)[:, None]
 
 
 def anchor_tables(
     anchors: Sequence[Sequence[Anchor]], sizes: Sequence[int], *, hop: int, rate: int
 ) -> tuple[Tensor, Tensor]:
-    """Token ids ``[B, L]`` of the anchors and, for each frame, the index of its anchor ``[B, T]``, both int64.
+    """Returns token ids ``[B, L]`` of the anchors and, for each frame, the index of its anchor ``[B, T]``; int64.
 
     Every list begins with ``<null>``, for frames without an anchor, and ``<pad>``, for frames after the end of an item.
     A span reaches from frame ``ceil(start * rate / hop)`` to before frame ``ceil(end * rate / hop)``; a later anchor
@@ -51,10 +51,10 @@ def anchor_tables(
         rate: Hz.
 
     Raises:
-        UsageError: another number of lists than items, or an unknown token.
+        UsageError: the numbers of lists and items differ, or a token is unknown.
     """
     if len(anchors) != len(sizes):
-        raise UsageError(f"expected one list of spans an item, found {len(anchors)} for {len(sizes)} items")
+        raise UsageError(f"expected one list of spans per item, found {len(anchors)} for {len(sizes)} items")
     rows = [[ANCHORS["<null>"], ANCHORS["<pad>"]] for _ in sizes]
     alignment = (~frame_mask(sizes)).long()
     for item, spans in enumerate(anchors):

@@ -1,7 +1,7 @@
 """Configuration of a checkpoint, read from ``config.json``, with the defaults of the released class (size ``base``).
 
-Dimensions that ``config.json`` only refers to by name ("PE-Core-L14-336", "t5-base") come from the tables here, or from
-``pe_config.json`` and ``t5_config.json`` beside it, so that a folder with tiny networks is self-contained.
+Dimensions that ``config.json`` only refers to by name ("PE-Core-L14-336", "t5-base") are taken from the tables here, or
+from ``pe_config.json`` and ``t5_config.json`` next to it, so that a folder with tiny networks is self-contained.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Config:
 
     @classmethod
     def of(cls, options: Mapping[str, object] | None) -> Self:
-        """The options of a JSON object, with defaults for missing ones."""
+        """Creates a config from a JSON object, with defaults for missing options; raises Precondition if invalid."""
         known = {item.name for item in fields(cls) if item.init}
         found = {name: value for name, value in (options or {}).items() if name in known}
         try:
@@ -65,7 +65,7 @@ class CodecConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig(Config):
-    """The T5 encoder; ``architecture`` holds the arguments of `transformers.T5Config` where a file gives them."""
+    """The T5 encoder; ``architecture`` holds the arguments of `transformers.T5Config` if a file defines them."""
 
     name: str = "t5-base"
     dim: int = 768
@@ -97,7 +97,7 @@ class VisionTowerConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TextTowerConfig(Config):
-    """The text tower of a Perception Encoder: stored in checkpoints, never used."""
+    """The text tower of a Perception Encoder, which is stored in checkpoints but never used."""
 
     context_length: int = 32
     width: int = 1024
@@ -182,7 +182,7 @@ class SAMAudioConfig(Config):
         """Reads ``config.json`` and the files beside it.
 
         Raises:
-            Precondition: no such file, no JSON object, or an unknown network without a description.
+            Precondition: there is no such file, it is not a JSON object, or an unknown network is not described.
         """
         options = read_config(folder / "config.json")
         if "dac_vae_encoder" in options or "finetune_transformer" in options:
@@ -204,7 +204,7 @@ class SAMAudioConfig(Config):
 
 
 def read_config(path: Path) -> Options:
-    """The JSON object in a file; raises Precondition if there is none."""
+    """Reads the JSON object in a file; raises Precondition if there is none."""
     if not path.is_file():
         raise Precondition(f"expected a checkpoint folder with {path.name} at {path.parent}, found no such file")
     try:

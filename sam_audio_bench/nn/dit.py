@@ -24,7 +24,7 @@ __all__ = ["Attention", "DiT", "GatedProjection", "sinusoidal_embedding"]
 
 
 def sinusoidal_embedding(time: Tensor, width: int) -> Tensor:
-    """Cosines, then sines, of times ``[B]`` at ``width / 2`` frequencies from 1 down to 1e-4 -> ``[B, width]``."""
+    """Embeds times ``[B]`` as cosines, then sines, at ``width / 2`` frequencies from 1 to 1e-4 -> ``[B, width]``."""
     half = width // 2
     frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=time.device).float() / half)
     angles = time.float()[:, None] * frequencies
@@ -63,7 +63,7 @@ class Attention(nn.Module):
         self.register_state_dict_post_hook(_to_released_order)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, memory: Tensor, keep: Tensor | None, angles: Tensor | None) -> Tensor:
-        """``x [B, T, D]`` looks at ``memory [B, S, D]`` where ``keep`` (bool, ``[B, S]``) is true -> ``[B, T, D]``."""
+        """``x [B, T, D]`` attends to ``memory [B, S, D]`` where ``keep``, bool ``[B, S]``, is true -> ``[B, T, D]``."""
         query, key, value = (
             channels.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for channels in (self.wq(x), self.wk(memory), self.wv(memory))
@@ -124,7 +124,7 @@ class _Layer(nn.Module):
 
 
 def _modulated(norm: RMSNorm, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """``norm(x) * (1 + scale) + shift`` for ``x [B, T, D]``, the two factors of a frame are multiplied first."""
+    """``norm(x) * (1 + scale) + shift`` for ``x [B, T, D]``; the factors are multiplied first."""
     return torch.addcmul(shift, norm.unit(x), norm.weight * (1 + scale))
 
 
@@ -197,10 +197,10 @@ class DiT(nn.Module):
         memory: Tensor,
         memory_padding_mask: Tensor | None = None,
     ) -> Tensor:
-        """One evaluation.
+        """Evaluates the network once.
 
         Args:
-            x: ``[B, T, D]``.
+            x: noisy frames ``[B, T, D]``.
             time: ``[B]``, in [0, 1].
             padding_mask: bool ``[B, T]``, true for real frames; None: all of them.
             memory: ``[B, S, context_dim]``.
@@ -210,7 +210,7 @@ class DiT(nn.Module):
             ``[B, T, out_channels]``.
 
         Raises:
-            UsageError: more frames than positions in the checkpoint's table.
+            UsageError: there are more frames than positions in the checkpoint's table.
         """
         h = self.x_embedder(x)
         t = self.t_embedder(time)
@@ -229,7 +229,7 @@ class DiT(nn.Module):
             return None
         if frames > config.max_positions:
             raise UsageError(
-                f"expected at most {config.max_positions} frames, the positions that this checkpoint knows, found "
+                f"expected at most {config.max_positions} frames, the positions that this checkpoint supports, found "
                 f"{frames}; cut the audio, or choose a long-form mode"
             )
         if self._angles is None or len(self._angles) < frames or self._angles.device != x.device:

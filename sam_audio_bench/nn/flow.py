@@ -35,7 +35,7 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 def count_evaluations(solver: str, step: float) -> int:
-    """Number of network evaluations from time 0 to 1; the last step may be shorter.
+    """Returns the number of network evaluations from time 0 to 1; the last step may be shorter.
 
     >>> count_evaluations("midpoint", 2 / 32), count_evaluations("midpoint", 0.3)
     (32, 8)
@@ -57,7 +57,7 @@ def integrate(
         velocity: the derivative.
         noise: ``[B, T, C]``.
         solver: one of `EVALUATIONS`.
-        step: between 0 and 1; the released separator takes 2/32.
+        step: step size between 0 and 1; 2/32 in the released separator.
         on_evaluation: called after each of `count_evaluations`.
     """
     count_evaluations(solver, step)
@@ -74,7 +74,7 @@ def integrate(
 
 
 def split_windows(frames: int, length: int, overlap: int) -> list[slice]:
-    """Windows of ``length`` frames that overlap by at least ``overlap`` frames; the last one ends with the clip.
+    """Splits into windows of ``length`` frames that overlap by at least ``overlap``; the last one ends with the clip.
 
     >>> split_windows(50, 20, 5)
     [slice(0, 20, None), slice(15, 35, None), slice(30, 50, None)]
@@ -90,7 +90,7 @@ def split_windows(frames: int, length: int, overlap: int) -> list[slice]:
 
 
 def overlap_weights(pieces: Sequence[slice], length: int) -> list[Tensor]:
-    """Weights ``[length of the piece]`` that sum to one everywhere: triangular windows, normalised.
+    """Returns weights ``[length of the piece]`` that sum to one everywhere: normalised triangular windows.
 
     >>> [weights.tolist() for weights in overlap_weights([slice(0, 4), slice(2, 6)], 6)]
     [[1.0, 1.0, 0.75, 0.25], [0.25, 0.75, 1.0, 1.0]]
@@ -106,7 +106,7 @@ def overlap_weights(pieces: Sequence[slice], length: int) -> list[Tensor]:
 
 
 def multi_diffusion(velocities: Sequence[Velocity], pieces: Sequence[slice]) -> Velocity:
-    """Velocity of a whole clip from those of its windows, merged by `overlap_weights`, one at a time."""
+    """Returns the velocity of a whole clip: those of its windows, evaluated one by one, merged by `overlap_weights`."""
     if len(pieces) == 1:
         return velocities[0]
     weights = overlap_weights(pieces, pieces[-1].stop)

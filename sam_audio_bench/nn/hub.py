@@ -1,8 +1,8 @@
-"""Where weights lie: in a folder of the user's, or in the cache of the Hugging Face hub.
+"""Locates weights, in a folder of the user or in the cache of the Hugging Face hub.
 
-A separator and its parts are downloaded when they are made, which is before any work (`find_checkpoint`). What scores
-or picks is not (`Source`): whether a download will succeed cannot be planned, and a run must not die of it halfway; the
-message names the command instead.
+A separator and its parts are downloaded when they are created, before any work (`find_checkpoint`). Models of metrics
+and pickers are not downloaded (`ModelSource`): a download may fail, and a run must not be interrupted by that; the
+message states the command to run instead.
 
 Importing this module imports neither torch nor huggingface_hub.
 """
@@ -29,7 +29,7 @@ __all__ = [
     "SEPARATORS",
     "WEIGHTS",
     "Checkpoint",
-    "Source",
+    "ModelSource",
     "find_checkpoint",
     "find_dataset",
     "find_separator",
@@ -41,7 +41,7 @@ SEPARATORS = {
     for size in ("small", "base", "large")
     for variant in ("", "-tv")
 }
-"""The released separators on the Hugging Face hub, by the names that they go by here."""
+"""Ids of the released separators on the Hugging Face hub, by their names in this package."""
 
 WEIGHTS = ("model.safetensors", "checkpoint.pt")
 """Names of the weight file, the preferred one first."""
@@ -51,13 +51,13 @@ _PATIENCE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A folder with a weight file and, mostly, ``config.json``; and what the hub calls it."""
+    """A folder with a weight file and usually ``config.json``, and its id and revision on the hub, if any."""
 
     folder: Path
     weights: Path
     repository: str | None = None
     revision: str | None = None  # the commit
-    label: str = "local"  # what results call it where it has no repository
+    label: str = "local"  # name in results if there is no repository
 
     @property
     def model(self) -> str:
@@ -65,7 +65,7 @@ class Checkpoint:
         return self.repository or self.label
 
     def sha256(self) -> str:
-        """Hex digest of the weight file; the hub's cache names its files by it, others are read."""
+        """Returns the hex digest of the weight file; in the hub's cache it is the file's name, others are read."""
         blob = self.weights.resolve().name
         if self.repository is not None and re.fullmatch(r"[0-9a-f]{64}", blob):
             return blob
@@ -73,7 +73,7 @@ class Checkpoint:
 
 
 def weight_file(folder: Path, names: Sequence[str] = WEIGHTS) -> Path:
-    """The weight file of a folder; raises Precondition where there is none."""
+    """Returns the weight file of a folder; raises Precondition if there is none."""
     found = _first(folder, names)
     if found is None:
         raise Precondition(f"expected {' or '.join(names)} in {folder}, found neither")
@@ -85,19 +85,19 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where to look for a model, and how to know that it is the right kind and complete.
+class ModelSource:
+    """Where to find a model, and how to check that it is complete and of the right kind.
 
     Args:
         repository: id on the Hugging Face hub, ``owner/name``.
-        revision: branch, tag or commit on the hub; the commit that it stands for is what results record.
-        path: a folder of the user's to be used instead, or one that has the model in a subfolder ``name``, so that
-            several metrics can share one ``path=DIR``.
+        revision: branch, tag or commit on the hub; results record the commit.
+        path: a folder to be used instead, which has the model directly or in a subfolder ``name``, so that several
+            metrics can share one ``path=DIR``.
         weights: names of the weight file, the preferred one first.
-        files: what must lie beside the weights: of each group, one file.
-        marks: entries that ``config.json`` must have; None stands for any value.
-        label: what results call a model in a folder.
-        instead: what a user writes to give a folder.
+        files: groups of file names, of each of which one file must be next to the weights.
+        config_entries: entries that ``config.json`` must have; None: any value.
+        label: name in results of a model in a folder.
+        folder_option: option by which a user gives a folder, for messages.
     """
 
     repository: str
@@ -105,17 +105,17 @@ class Source:
     path: str = ""
     weights: tuple[str, ...] = ("model.safetensors",)
     files: tuple[tuple[str, ...], ...] = ()
-    marks: tuple[tuple[str, str | None], ...] = ()
+    config_entries: tuple[tuple[str, str | None], ...] = ()
     label: str = "local"
-    instead: str = "--metric-args path=DIR"
+    folder_option: str = "--metric-args path=DIR"
 
     def find(self) -> Checkpoint:
-        """The complete model; looks at file names and ``config.json`` only.
+        """Finds the complete model; checks file names and ``config.json`` only.
 
         Raises:
-            Precondition: it is not here, incomplete or another kind of model; the message names the way to get it.
+            Precondition: it is missing, incomplete or of another kind; the message states how to get it.
         """
-        folder = self._own() if self.path else self._cached()
+        folder = self._find_given() if self.path else self._find_cached()
         absent = [" or ".join(group) for group in (*self.files, self.weights) if _first(folder, group) is None]
         weights = _first(folder, self.weights)
         if absent or weights is None:
@@ -125,7 +125,7 @@ class Source:
             return Checkpoint(folder=folder, weights=weights, label=self.label)
         return Checkpoint(folder=folder, weights=weights, repository=self.repository, revision=folder.name)
 
-    def _own(self) -> Path:
+    def _find_given(self) -> Path:
         folder = Path(self.path)
         shared = folder / self.repository.rpartition("/")[2]
         for place in (shared, folder):
@@ -133,7 +133,7 @@ class Source:
                 return place
         raise Precondition(f"expected a model with a config.json in {folder} or {shared}, found none; {self._remedy()}")
 
-    def _cached(self) -> Path:
+    def _find_cached(self) -> Path:
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(self.repository, "config.json", revision=self.revision)
@@ -149,12 +149,12 @@ class Source:
             config = load_json(folder / "config.json")
         except StoreError as error:
             raise Precondition(f"{error}; {self._remedy()}") from error
-        for key, value in self.marks:
+        for key, value in self.config_entries:
             found = config.get(key) if isinstance(config, dict) else None
             if found is None or value not in (None, found):
-                wanted = f"{key} {value}" if value else key
+                expected = f"{key} {value}" if value else key
                 raise Precondition(
-                    f"expected {wanted} in {folder / 'config.json'}, found {found}: another kind of model; "
+                    f"expected {expected} in {folder / 'config.json'}, found {found}: another kind of model; "
                     + self._remedy()
                 )
 
@@ -166,23 +166,23 @@ class Source:
         offline = " with HF_HUB_OFFLINE unset" if is_offline_mode() else ""
         return (
             f"run `hf download {self.repository}{revision}`{offline}, "
-            f"or give a copy with {self.instead} (the model in DIR or DIR/{name})"
+            f"or give a copy with {self.folder_option} (the model in DIR or DIR/{name})"
         )
 
 
 def find_checkpoint(
     place: str | Path, *, repository: str | None = None, revision: str | None = None, names: Sequence[str] = WEIGHTS
 ) -> Checkpoint:
-    """The checkpoint in a folder or, where ``repository`` is given, on the hub.
+    """Finds the checkpoint in a folder or, if ``repository`` is given, on the hub, from where it is downloaded.
 
     Args:
-        place: a folder, or the name that messages call the model by.
+        place: a folder, or the model's name in messages.
         repository: id on the hub, ``owner/name``.
         revision: branch, tag or commit on the hub; None: ``main``.
         names: names of the weight file, the preferred one first.
 
     Raises:
-        Precondition: it is not there and cannot be downloaded, with the reason and what to do.
+        Precondition: it is missing and cannot be downloaded; the message states the reason and what to do.
     """
     if repository is None:
         folder = Path(place)
@@ -201,9 +201,9 @@ def find_checkpoint(
 
 
 def find_separator(place: str | Path, revision: str | None = None, *, text_encoder: str = "") -> Checkpoint:
-    """The checkpoint behind a released name, or in a folder.
+    """Finds the checkpoint of a released name, or in a folder.
 
-    A released one lacks its text encoder: unless another is given, the one that its config names must be there as well.
+    Released ones do not contain the text encoder: unless another is given, the one in their config must be available.
 
     Args:
         place: a folder, or a name of `SEPARATORS`, with or without its owner.
@@ -211,7 +211,7 @@ def find_separator(place: str | Path, revision: str | None = None, *, text_encod
         text_encoder: folder or hub id of another text encoder.
 
     Raises:
-        Precondition: one of them is not there and cannot be downloaded.
+        Precondition: one of them is missing and cannot be downloaded.
     """
     repository = SEPARATORS.get(str(place).removeprefix("facebook/"))
     found = find_checkpoint(place, repository=repository, revision=revision)
@@ -222,19 +222,19 @@ def find_separator(place: str | Path, revision: str | None = None, *, text_encod
 
 
 def find_dataset(repository: str, revision: str | None = None, *, pattern: str = "*.parquet") -> tuple[Path, str]:
-    """The folder in the cache that holds a data set's files, downloaded if need be, and the commit that they are of.
+    """Returns the folder in the cache with a data set's files, downloaded if needed, and their commit.
 
     Args:
         repository: id on the hub, ``owner/name``.
         revision: branch, tag or commit; None: ``main``.
-        pattern: of the files that are wanted.
+        pattern: pattern of the files to download.
 
     Raises:
-        Precondition: it is not there and cannot be downloaded, with the reason and what to do.
+        Precondition: it is missing and cannot be downloaded; the message states the reason and what to do.
     """
     from huggingface_hub import snapshot_download
 
-    asked = f"the data set {repository} at revision {revision or 'main'}"
+    requested = f"the data set {repository} at revision {revision or 'main'}"
     try:
         folder = Path(
             snapshot_download(
@@ -242,36 +242,36 @@ def find_dataset(repository: str, revision: str | None = None, *, pattern: str =
                 repo_type="dataset",
                 revision=revision,
                 allow_patterns=pattern,
-                local_files_only=not _reachable(),
+                local_files_only=not _is_hub_reachable(),
             )
         )
-    except _failures() as error:
-        raise _explained(error, asked, f"datasets/{repository}") from error
+    except _download_errors() as error:
+        raise _explain(error, requested, f"datasets/{repository}") from error
     return folder, folder.name
 
 
 def _download(repository: str, name: str, revision: str | None, *, optional: bool = False) -> Path | None:
-    """Path in the cache, downloaded if need be; None for an optional file that is not there."""
+    """Returns the path in the cache, downloaded if needed; None for an optional file that does not exist."""
     from huggingface_hub import errors, hf_hub_download
 
-    asked = f"{name} of {repository} at revision {revision or 'main'}"
+    requested = f"{name} of {repository} at revision {revision or 'main'}"
     try:
-        return Path(hf_hub_download(repository, name, revision=revision, local_files_only=not _reachable()))
-    except _failures() as error:
+        return Path(hf_hub_download(repository, name, revision=revision, local_files_only=not _is_hub_reachable()))
+    except _download_errors() as error:
         if optional and isinstance(error, errors.EntryNotFoundError):
             return None
-        raise _explained(error, asked, repository) from error
+        raise _explain(error, requested, repository) from error
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises when something cannot be had."""
+def _download_errors() -> tuple[type[Exception], ...]:
+    """Returns the exceptions by which huggingface_hub reports that something is unavailable."""
     from huggingface_hub import errors
 
     return errors.HfHubHTTPError, errors.EntryNotFoundError, errors.HFValidationError, OSError
 
 
-def _explained(error: Exception, asked: str, page: str) -> Precondition:
-    """The error for a person: what was asked, what the hub said, what to do."""
+def _explain(error: Exception, requested: str, page: str) -> Precondition:
+    """Returns the error for users: what was requested, what the hub reported, what to do."""
     from huggingface_hub import errors
 
     repository = page.removeprefix("datasets/")
@@ -282,23 +282,23 @@ def _explained(error: Exception, asked: str, page: str) -> Precondition:
                 f"https://huggingface.co/{page}, then log in with `hf auth login`, or give the folder of a copy"
             )
         case errors.RevisionNotFoundError():
-            return Precondition(f"expected {asked}, found no such revision; see its branches on the hub")
+            return Precondition(f"expected {requested}, found no such revision; see its branches on the hub")
         case errors.RepositoryNotFoundError():
             return Precondition(
-                f"expected {asked}, found no such repository, or one that is not yours to see; "
+                f"expected {requested}, found no such repository, or one that is not yours to see; "
                 "log in with `hf auth login`"
             )
         case errors.LocalEntryNotFoundError():  # offline, or no connection; also an EntryNotFoundError
-            return Precondition(f"expected {asked}, found it neither in the cache nor {_unreachable()}")
+            return Precondition(f"expected {requested}, found it neither in the cache nor {_unreachable()}")
         case errors.EntryNotFoundError():
-            return Precondition(f"expected {asked}, found no such file in that revision")
+            return Precondition(f"expected {requested}, found no such file in that revision")
     found = " ".join(str(error).split())[:200]
-    return Precondition(f"expected {asked}, found {found}; try again, or give the folder of a copy")
+    return Precondition(f"expected {requested}, found {found}; try again, or give the folder of a copy")
 
 
 @cache
-def _reachable() -> bool:
-    """Whether the hub, or the proxy before it, answers at all: huggingface_hub would try for half a minute."""
+def _is_hub_reachable() -> bool:
+    """Returns whether the hub, or its proxy, accepts connections: huggingface_hub would try for half a minute."""
     from huggingface_hub import constants, is_offline_mode
 
     if is_offline_mode():
@@ -307,11 +307,11 @@ def _reachable() -> bool:
     proxy = getproxies().get(place.scheme)
     if proxy and not proxy_bypass(place.hostname or ""):
         place = urlsplit(proxy if "://" in proxy else f"//{proxy}")
-    return _answers(place.hostname or "", place.port or (443 if place.scheme == "https" else 80))
+    return _accepts_connections(place.hostname or "", place.port or (443 if place.scheme == "https" else 80))
 
 
-def _answers(host: str, port: int) -> bool:
-    """Whether a server takes connections; a thread waits, since looking a name up knows no patience."""
+def _accepts_connections(host: str, port: int) -> bool:
+    """Returns whether a server accepts connections; in a thread, since name resolution has no timeout."""
     connected = threading.Event()
 
     def connect() -> None:
@@ -325,7 +325,7 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _unreachable() -> str:
-    """How the hub could not be asked, and what would change that."""
+    """Describes why the hub is unreachable, and what fixes it."""
     from huggingface_hub import constants, is_offline_mode
 
     if is_offline_mode():

@@ -1,4 +1,4 @@
-"""Layers that the diffusion transformer, the judge and the span predictor share.
+"""Layers shared by the diffusion transformer, the judge and the span predictor.
 
 Letters: B batch, T frames, D width, H heads, E width of a head.
 """
@@ -25,7 +25,7 @@ __all__ = [
     "rotate",
 ]
 
-# The product of oneDNN that torch.compile generates calls of; it has no gradient, and not every build has it.
+# The matrix product of oneDNN, which torch.compile calls; it has no gradient, and not every build has it.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -38,7 +38,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The function behind a name in a config; "swiglu" gates with silu. An unknown name raises Precondition."""
+    """Returns the activation of a name in a config; silu for "swiglu". Raises Precondition for an unknown name."""
     try:
         return ACTIVATIONS["silu" if name == "swiglu" else name]
     except KeyError as error:
@@ -47,14 +47,14 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x [..., C]`` times ``weight [C', C]``, plus ``bias [C']`` -> ``[..., C']``.
+    """Computes ``x [..., C]`` times ``weight [C', C]``, plus ``bias [C']`` -> ``[..., C']``.
 
-    In float32 on a CPU torch uses MKL, which leaves half of an AMD processor idle (docs/decisions.md). Without
-    gradients this uses oneDNN instead, as torch itself does in bfloat16.
+    For float32 on a CPU torch uses MKL, which is half as fast as possible on AMD processors (docs/decisions.md).
+    Without gradients this uses oneDNN instead, as torch itself does for bfloat16.
     """
-    wanted = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias))
+    needs_grad = torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, weight, bias))
     single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    if _ONEDNN is None or wanted or not single or torch.compiler.is_compiling():
+    if _ONEDNN is None or needs_grad or not single or torch.compiler.is_compiling():
         return F.linear(x, weight, bias)
     found: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
     return found
@@ -81,14 +81,14 @@ class RMSNorm(nn.Module):
         return self.unit(x) * self.weight
 
     def unit(self, x: Tensor) -> Tensor:
-        """Normalised input without the weight, for callers that combine the weight with another factor."""
+        """Returns the normalised input without the weight, for callers that combine it with another factor."""
         wide = x.float()
         square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square() / x.shape[-1]
         return (wide * torch.rsqrt(square + self.eps)).to(x.dtype)
 
 
 def rotary_angles(positions: int, width: int, theta: float, device: torch.device | None = None) -> Tensor:
-    """Rotations ``[positions, width / 2]`` of rotary embeddings (Su et al., 2021), complex numbers of two float32."""
+    """Returns rotations ``[positions, width / 2]`` of rotary embeddings (Su et al., 2021), as complex64."""
     frequencies = 1.0 / theta ** (torch.arange(0, width, 2, device=device).float() / width)
     angles = torch.outer(torch.arange(positions, device=device).float(), frequencies)
     return torch.polar(torch.ones_like(angles), angles)

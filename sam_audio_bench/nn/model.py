@@ -1,7 +1,7 @@
 """SAM Audio: codec, prompt encoders, and the transformer that predicts the flow, with official parameter names.
 
 The network's input in each frame is the noisy state of target and residual, a slot that is zero at inference, and the
-mixture's latents twice; features of spans and video are added to its projection, the text enters by cross-attention.
+mixture's latents twice; features of spans and video are added to its projection, the text is used by cross-attention.
 
 Letters: B batch, T frames, C width of a latent, D width of the transformer, S tokens, V width of the video features.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_audio_bench.devices import require_device
-from sam_audio_bench.nn.checkpoint import check_strict, load_in_parts, open_weights, under
+from sam_audio_bench.nn.checkpoint import check_strict, load_in_parts, open_weights, strip_prefix
 from sam_audio_bench.nn.codec import DACVAE
 from sam_audio_bench.nn.conditioning import AnchorEmbedding, VideoAlignment
 from sam_audio_bench.nn.config import SAMAudioConfig
@@ -30,25 +30,25 @@ from sam_audio_bench.nn.vision import PerceptionEncoder
 __all__ = ["Conditions", "SAMAudio"]
 
 _ABSENT = ("text_encoder.", "visual_ranker.", "text_ranker.", "span_predictor.")
-"""Patterns of parameter names that official files omit, but other files may contain."""
+"""Prefixes of parameter names that official files omit, but other files may contain."""
 
 
 @dataclass(frozen=True)
 class Conditions:
     """Inputs that are the same for all evaluations and all candidates."""
 
-    frames: Tensor  # [B, T, D], everything in the projected input that is not the noisy state
+    frames: Tensor  # [B, T, D], the projected input without the noisy state
     text: Tensor | None = None  # [B, S, D]
     text_mask: Tensor | None = None  # bool [B, S]
     audio_pad_mask: Tensor | None = None  # bool [B, T]
 
     def window(self, piece: slice) -> Conditions:
-        """The conditions of some frames."""
+        """Returns the conditions of some frames."""
         mask = None if self.audio_pad_mask is None else self.audio_pad_mask[:, piece]
         return Conditions(self.frames[:, piece], self.text, self.text_mask, mask)
 
     def row(self, index: int) -> Conditions:
-        """The conditions of one item of the batch."""
+        """Returns the conditions of one item of the batch."""
         others = (self.text, self.text_mask, self.audio_pad_mask)
         only = slice(index, index + 1)
         return Conditions(self.frames[only], *(None if value is None else value[only] for value in others))
@@ -105,7 +105,7 @@ class SAMAudio(nn.Module):
         revision: str | None = None,
         text_encoder: str = "",
     ) -> Self:
-        """A separator with its weights, in evaluation mode.
+        """Loads a separator with its weights, in evaluation mode.
 
         Args:
             place: a folder with ``config.json`` and ``checkpoint.pt`` or ``model.safetensors``, a name of
@@ -116,7 +116,7 @@ class SAMAudio(nn.Module):
             text_encoder: a folder or hub id of the T5 encoder, instead of the one in the config.
 
         Raises:
-            Precondition: the checkpoint is missing, damaged, or another one than its config describes.
+            Precondition: the checkpoint is missing, damaged, or does not match its config.
         """
         device = require_device(device)
         checkpoint = place if isinstance(place, Checkpoint) else find_separator(place, revision)
@@ -128,8 +128,8 @@ class SAMAudio(nn.Module):
         check_strict(model, named, source=checkpoint.weights)
         model.checkpoint = checkpoint
         model.text_encoder = TextEncoder(
-            config.text_encoder, under(tensors, "text_encoder."), checkpoint=checkpoint.folder, place=text_encoder,
-            device=device,
+            config.text_encoder, strip_prefix(tensors, "text_encoder."), checkpoint=checkpoint.folder,
+            place=text_encoder, device=device,
         )  # fmt: skip
         model._dtype, model._device = dtype, device
         layers = [f"transformer.layers.{index}" for index in range(config.transformer.n_layers)]
@@ -150,7 +150,7 @@ class SAMAudio(nn.Module):
         return self.codec.hop_length / self.codec.sample_rate
 
     def encode_video(self, videos: Sequence[Tensor], sizes: Sequence[int] | None = None) -> Tensor:
-        """Features ``[B, V, T]`` of uint8 frames ``[N, 3, H, W]``, as the reference takes videos in memory.
+        """Encodes uint8 frames ``[N, 3, H, W]`` as features ``[B, V, T]``, as the reference does for videos in memory.
 
         Args:
             videos: masked frames of each item.
@@ -160,11 +160,11 @@ class SAMAudio(nn.Module):
         return found.transpose(1, 2)
 
     def encode_frames(self, frames: Iterable[Tensor]) -> Tensor:
-        """Features ``[1, V, T]`` of one uint8 frame ``[3, H, W]`` per latent frame, encoded lazily."""
+        """Encodes one uint8 frame ``[3, H, W]`` per latent frame as features ``[1, V, T]``, lazily."""
         return self._vision().encode(frames).T[None]
 
     def _vision(self) -> PerceptionEncoder:
-        """The video encoder; loads its image tower if needed. The text tower is never used."""
+        """Returns the video encoder; loads its image tower if needed. The text tower is never used."""
         if self.vision_encoder.model.visual.proj.is_meta:
             blocks = range(self.config.vision_encoder.vision.layers)
             parts = [*(f"model.visual.transformer.resblocks.{index}" for index in blocks), "model.visual"]
@@ -202,7 +202,7 @@ class SAMAudio(nn.Module):
         return Conditions(frames, text, None if text is None else text_mask, audio_pad_mask)
 
     def evaluate(self, noisy_audio: Tensor, time: Tensor, given: Conditions) -> Tensor:
-        """Velocity ``[B, T, 2 C]`` of noisy latents ``[B, T, 2 C]`` at times ``[B]`` under conditions."""
+        """Returns the velocity ``[B, T, 2 C]`` of noisy latents ``[B, T, 2 C]`` at times ``[B]`` under conditions."""
         kind = self.proj.weight.dtype
         width = noisy_audio.shape[-1]
         x = linear(noisy_audio.to(kind), self.proj.weight[:, :width]) + given.frames
@@ -229,7 +229,7 @@ class SAMAudio(nn.Module):
         anchor_alignment: Tensor | None = None,
         masked_video_features: Tensor | None = None,
     ) -> Tensor:
-        """One evaluation of the flow.
+        """Evaluates the flow's velocity once.
 
         Args:
             noisy_audio: ``[B, T, 2 C]``, target and residual.
@@ -240,8 +240,8 @@ class SAMAudio(nn.Module):
             audio_pad_mask: bool ``[B, T]``, true for real frames.
             anchor_ids: ``[B, L]``, see `anchor_tables`.
             anchor_alignment: ``[B, T]``.
-            masked_video_features: ``[B, V, T]``; None omits their layer; the released separator uses
-                zeros for "no video".
+            masked_video_features: ``[B, V, T]``; None skips their layer, whereas the released separator uses zeros if
+                there is no video.
 
         Returns:
             ``[B, T, 2 C]``.

@@ -21,7 +21,7 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.identity import Options
 from sam_audio_bench.nn.config import Config
 from sam_audio_bench.nn.layers import Linear, ResidualBlock, RMSNorm, rotary_angles, rotate
-from sam_audio_bench.nn.text import quiet
+from sam_audio_bench.nn.text import silence_transformers
 
 __all__ = [
     "TOKENIZER",
@@ -85,8 +85,8 @@ class _Attention(nn.Module):
         )
         query, key = rotate(self.q_norm(query), angles), rotate(self.k_norm(key), angles)
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        answer: Tensor = self.o_proj(found.transpose(1, 2).flatten(2))
-        return answer
+        output: Tensor = self.o_proj(found.transpose(1, 2).flatten(2))
+        return output
 
 
 class _FeedForward(nn.Module):
@@ -144,18 +144,18 @@ class PEAVTransformer(nn.Module):
         self.output = Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """States of the frames.
+        """Computes the states of the frames.
 
         Args:
             x: ``[B, T, h]``.
-            keep: bool ``[B, T]``, true for real frames; their states do not depend on the others, whose
-                states are meaningless. None: all are real, as in the released judge.
+            keep: bool ``[B, T]``, true for real frames; their states do not depend on other frames, whose states are
+                meaningless. None: all are real, as in the released judge.
 
         Returns:
             ``[B, T, h]``.
 
         Raises:
-            UsageError: more frames than positions in the config.
+            UsageError: there are more frames than positions in the config.
         """
         longest = self.config.max_position_embeddings - 1  # the class token has the first position
         if x.shape[1] > longest:
@@ -178,19 +178,19 @@ def build_modern_bert(options: Options | None, layer: int | None) -> Any:
 
     Args:
         options: ``text_model`` of a ``config.json``; missing ones have the defaults of transformers.
-        layer: the layer that `encode_first_token` reads; None: what the network gives at its end.
+        layer: the layer that `encode_first_token` reads; None: the network's output.
 
     Raises:
-        Precondition: invalid options, or too few layers.
+        Precondition: options are invalid, or there are too few layers.
     """
     import transformers
 
     known = {name: value for name, value in (options or {}).items() if not name.startswith("_")}
     kind: Any = transformers.ModernBertModel
     try:
-        with quiet():
+        with silence_transformers():
             network = kind(transformers.ModernBertConfig(**known))
-    except Exception as error:  # transformers' validators and torch's layers share no class of errors
+    except Exception as error:  # transformers' validators and torch's layers have no common exception
         found = " ".join(str(error).split())[:160]
         raise Precondition(f"expected text_model to describe a ModernBERT in config.json, found {found}") from error
     if layer is not None and not 0 <= layer <= len(network.layers):
@@ -202,14 +202,14 @@ def build_modern_bert(options: Options | None, layer: int | None) -> Any:
 
 
 def restore_buffers(network: Any) -> None:
-    """Computes the rotary frequencies of a ModernBERT that was made on the meta device; no checkpoint stores them."""
+    """Computes the rotary frequencies of a ModernBERT created on the meta device; no checkpoint contains them."""
     network.rotary_emb = type(network.rotary_emb)(network.config)
 
 
 def encode_first_token(network: Any, input_ids: Tensor, attention_mask: Tensor | None, layer: int | None) -> Tensor:
-    """State ``[B, t]`` of the first token behind ``layer`` layers of a ModernBERT, of token ids ``[B, S]``.
+    """Returns the state ``[B, t]`` of the first token after ``layer`` layers of a ModernBERT, for token ids ``[B, S]``.
 
-    The state of the last layer includes the final norm, as in transformers, and None means that state.
+    None: the state after the last layer, which includes the final norm, as in transformers.
     """
     found = network(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=layer is not None)
     state: Tensor = found.last_hidden_state if layer is None else found.hidden_states[layer]
@@ -217,10 +217,10 @@ def encode_first_token(network: Any, input_ids: Tensor, attention_mask: Tensor |
 
 
 def load_tokenizer(folder: Path | None, place: str = "", *, option: str = "tokenizer=DIR") -> Any:
-    """The tokenizer at ``place``, else the one in a checkpoint's folder, else `TOKENIZER` of the hub.
+    """Loads the tokenizer at ``place``, else that in a checkpoint's folder, else `TOKENIZER` from the hub.
 
     Args:
-        folder: of the checkpoint; None: it has none.
+        folder: folder of the checkpoint, if any.
         place: a folder or an id on the hub.
         option: name of the option in error messages.
 
@@ -233,7 +233,7 @@ def load_tokenizer(folder: Path | None, place: str = "", *, option: str = "token
     place = place or (str(folder) if own else TOKENIZER)
     kind: Any = transformers.AutoTokenizer
     try:
-        with quiet():
+        with silence_transformers():
             return kind.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError) as error:
         found = " ".join(str(error).split())[:160]
@@ -245,6 +245,6 @@ def load_tokenizer(folder: Path | None, place: str = "", *, option: str = "token
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, both int64 ``[B, S]``: padded to the longest text on the right, cut to 512 tokens."""
+    """Returns ids and attention mask, int64 ``[B, S]``, padded on the right to the longest text, at most 512 tokens."""
     found = tokenizer(list(texts), truncation=True, max_length=_LONGEST_TEXT, padding="longest", return_tensors="pt")
     return found["input_ids"], found["attention_mask"]

@@ -1,7 +1,7 @@
-"""PE-A-Frame predicts the frames in which a text is audible, by comparing embeddings of each frame and of the text.
+"""PE-A-Frame, which predicts the frames that match a text by comparing embeddings of each frame and of the text.
 
 A `PEAVTransformer` over the latents of DAC-VAE and a ModernBERT, trained as SAM Audio describes (Shi et al., 2025).
-SAM Audio passes the latents that it already has; the codec's encoder is for callers with a waveform.
+SAM Audio passes latents that it has already computed; the codec's encoder is for callers with a waveform.
 
 Letters: B batch, T frames, C width of a latent, D width of the common space, S tokens.
 """
@@ -89,7 +89,7 @@ class SpanPredictorConfig(Config):
 
     @classmethod
     def of_folder(cls, folder: Path) -> SpanPredictorConfig:
-        """Reads ``config.json``; raises Precondition where there is none, or another model's."""
+        """Reads ``config.json``; raises Precondition if there is none, or it is that of another model."""
         options = read_config(folder / "config.json")
         audio = options.get("audio_model")
         if not isinstance(audio, dict):
@@ -152,7 +152,7 @@ class _Head(nn.Module):
 
 
 def find_span_predictor(place: str | Path, revision: str | None = None) -> Checkpoint:
-    """The checkpoint in a folder or of the hub; raises Precondition where there is none.
+    """Finds the checkpoint in a folder or on the hub; raises Precondition if there is none.
 
     Args:
         place: a folder, or a name of `REPOSITORIES`, with or without its owner.
@@ -182,7 +182,7 @@ class SpanPredictor(nn.Module):
     def from_pretrained(
         cls, place: str | Path | Checkpoint, *, revision: str | None = None, tokenizer: str = ""
     ) -> Self:
-        """A span predictor with its weights, in float32 and evaluation mode.
+        """Loads a span predictor with its weights, in float32 and evaluation mode.
 
         Args:
             place: as in `find_span_predictor`, or its result.
@@ -190,7 +190,7 @@ class SpanPredictor(nn.Module):
             tokenizer: a folder or hub id, if the checkpoint's folder has none.
 
         Raises:
-            Precondition: the checkpoint is missing, damaged, or another one than its config describes.
+            Precondition: the checkpoint is missing, damaged, or does not match its config.
         """
         checkpoint = place if isinstance(place, Checkpoint) else find_span_predictor(place, revision)
         config = SpanPredictorConfig.of_folder(checkpoint.folder)
@@ -212,18 +212,18 @@ class SpanPredictor(nn.Module):
         return self.config.dac_vae_encoder.sampling_rate
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Latents ``[B, C, T]`` of a waveform ``[B, 1, samples]``, which is padded to whole frames by reflection."""
+        """Encodes a waveform ``[B, 1, samples]``, padded to whole frames by reflection, as latents ``[B, C, T]``."""
         found: Tensor = self.audio_model.dac_vae_encoder(waveform)
         return found
 
     def embed_audio(self, latents: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-        """Embeddings ``[B, T, D]`` of the frames of latents ``[B, T, C]``; bool ``[B, T]`` is true for real frames."""
+        """Embeds frames of latents: ``[B, T, C] -> [B, T, D]``; the mask, bool ``[B, T]``, is true for real frames."""
         model = self.audio_model
         found: Tensor = self.audio_head(model.audio_transformer(model.data_proj(latents), padding_mask))
         return found
 
     def embed_text(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Embeddings ``[B, D]`` of token ids ``[B, S]``."""
+        """Embeds token ids ``[B, S]`` -> ``[B, D]``."""
         state = encode_first_token(self.text_model, input_ids, attention_mask, self.config.nth_text_layer)
         found: Tensor = self.text_head(state)
         return found
@@ -235,7 +235,7 @@ class SpanPredictor(nn.Module):
         attention_mask: Tensor | None = None,
         padding_mask: Tensor | None = None,
     ) -> Tensor:
-        """Similarity of each frame to the text, before the sigmoid.
+        """Computes the similarity of each frame to the text, before the sigmoid.
 
         Args:
             latents: ``[B, T, C]``, means of DAC-VAE.
@@ -258,7 +258,7 @@ class SpanPredictor(nn.Module):
         threshold: float = THRESHOLD,
         clip: bool = True,
     ) -> list[list[tuple[float, float]]]:
-        """Spans in which each text is audible.
+        """Predicts the spans that match each text.
 
         Args:
             latents: ``[B, T, C]``.
@@ -271,7 +271,8 @@ class SpanPredictor(nn.Module):
             For each item (start, end) in seconds, in order.
 
         Raises:
-            UsageError: not one text and one length of 1 … T per item. Precondition: no tokenizer.
+            UsageError: there is not one text and one length of 1 … T per item.
+            Precondition: there is no tokenizer.
         """
         sizes = [latents.shape[1]] * len(latents) if lengths is None else list(lengths)
         if not len(latents) == len(texts) == len(sizes) or not all(1 <= size <= latents.shape[1] for size in sizes):
@@ -309,8 +310,8 @@ def extract_spans(
     """
     active = nn.functional.pad((probabilities > threshold).int(), (1, 1))
     edges = active.diff(dim=1)
-    answers = []
+    spans = []
     for row in edges.cpu():
         starts, ends = ((row == sign).nonzero()[:, 0] * hop / rate for sign in (1, -1))
-        answers.append(list(zip(starts.tolist(), ends.tolist(), strict=True)))
-    return answers
+        spans.append(list(zip(starts.tolist(), ends.tolist(), strict=True)))
+    return spans

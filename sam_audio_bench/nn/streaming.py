@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 __all__ = ["Convolution", "ResidualUnit", "Snake", "Stream", "TransposedConvolution", "fold"]
 
-_FEW = 20_480  # numbers up to which torch leaves oneDNN aside
-_OUTPUTS = 16  # with fewer, oneDNN takes another algorithm; measured: below 14
-_SLICE = 256  # steps: with fewer, a product waits for its kernel to come from memory
+_FEW = 20_480  # elements up to which torch does not use oneDNN
+_OUTPUTS = 16  # with fewer, oneDNN uses another algorithm; measured: below 14
+_SLICE = 256  # steps: with fewer, products are limited by loading the kernel from memory
 
 
 class Stream:
@@ -44,10 +44,10 @@ class Stream:
         self._states: dict[nn.Module, tuple[Tensor, Tensor]] = {}
 
     def window(self, layer: nn.Module, x: Tensor, *, left: int, right: int, size: int, step: int = 1) -> Tensor:
-        """Input of all positions that ``layer`` can compute now, possibly none.
+        """Returns the input of all positions that ``layer`` can compute now, possibly none.
 
         Args:
-            layer: whose buffer is continued.
+            layer: the layer, whose buffer is continued.
             x: new input ``[B, T, C]``.
             left: zeros before the signal.
             right: zeros after it.
@@ -67,13 +67,13 @@ class Stream:
         return joined[:, : (count - 1) * step + size if count else 0]
 
     def kernel(self, layer: Convolution | TransposedConvolution) -> Tensor:
-        """The layer's kernel, normalised once per stream."""
+        """Returns the layer's kernel, normalised once per stream."""
         if layer not in self._kernels:
             self._kernels[layer] = layer.kernel()
         return self._kernels[layer]
 
     def state(self, layer: nn.Module) -> tuple[Tensor, Tensor] | None:
-        """What `keep` stored for ``layer``."""
+        """Returns the state of ``layer`` that `keep` stored."""
         return self._states.get(layer)
 
     def keep(self, layer: nn.Module, state: tuple[Tensor, Tensor]) -> None:
@@ -81,12 +81,12 @@ class Stream:
         self._states[layer] = state
 
     def sliced(self, layer: Callable[[Tensor, Stream], Tensor], x: Tensor, width: int) -> Tensor:
-        """``layer(x, self)``, in slices of time within the budget, so that activations fit into the CPU cache.
+        """Computes ``layer(x, self)`` in time slices within the budget, so that activations fit into the CPU cache.
 
         Args:
             layer: takes ``[B, T, C]`` and this stream.
             x: ``[B, T, C]``.
-            width: numbers that the layer's largest activation holds for one step of ``x``, in one row.
+            width: elements of the layer's largest activation per step of ``x`` and row.
         """
         if self.budget is None:
             return layer(x, self)
@@ -94,13 +94,13 @@ class Stream:
         count = math.ceil(x.shape[1] / size)
         if count < 2:
             return layer(x, self)
-        last, answers = self.last, []
+        last, outputs = self.last, []
         pieces = torch.split(x, math.ceil(x.shape[1] / count), dim=1)
         for index, piece in enumerate(pieces, 1):
             self.last = last and index == len(pieces)
-            answers.append(layer(piece, self))
+            outputs.append(layer(piece, self))
         self.last = last
-        return torch.cat(answers, dim=1)
+        return torch.cat(outputs, dim=1)
 
 
 class Snake(nn.Module):
@@ -121,11 +121,11 @@ class Snake(nn.Module):
 
 
 def _convolve(x: Tensor, kernel: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """Convolution of ``[B, T, C]`` with ``[C', C, K]``, by one algorithm for every B and T.
+    """Convolves ``[B, T, C]`` with ``[C', C, K]``, by the same algorithm for every B and T.
 
-    So chunked and whole signals, and single and batched rows, agree bit for bit or nearly. On CPUs torch uses oneDNN
-    unless x is a single short row, or the kernel a single tap without dilation on one thread; and oneDNN has another
-    algorithm for few outputs. Each sums in another order.
+    Hence chunked and whole signals, and single and batched rows, agree bitwise or nearly so. On CPUs torch uses oneDNN
+    unless x is a single short row, or the kernel a single tap without dilation on one thread; and oneDNN uses another
+    algorithm for few outputs. These differ in the order of summation.
     """
     rows, count = x.shape[0], (x.shape[1] - (kernel.shape[2] - 1) * dilation - 1) // stride + 1
     if x.device.type == "cpu":
@@ -163,11 +163,11 @@ class _Kernel(nn.Module):
         self.weight_norm = weight_norm
 
     def kernel(self) -> Tensor:
-        """The kernel; after `fold` the stored tensor itself, else with weight norm a new one."""
+        """Returns the kernel: the stored tensor after `fold` or without weight norm, otherwise a new one."""
         if not self.weight_norm:
             return self.weight
         if torch.is_grad_enabled() and self.weight_v.requires_grad:
-            self.folded = False  # an optimiser may be at work
+            self.folded = False  # an optimiser may change the weights
         return self.weight_v if self.folded else self._normalised()
 
     def _normalised(self) -> Tensor:
@@ -178,12 +178,12 @@ class _Kernel(nn.Module):
         return (self.weight_v * gain).permute(self.order).contiguous().permute(back)
 
     def fold(self) -> None:
-        """See the function `fold`."""
+        """Folds the weight norm, see the function `fold`."""
         if self.weight_norm and not self.folded:
             with torch.no_grad():
                 norm = torch.linalg.vector_norm(self.weight_v, dim=(1, 2), keepdim=True, dtype=torch.float64)
                 gain = self.weight_g / norm
-                done = (gain - 1).abs() <= 2 * torch.finfo(self.weight_v.dtype).eps  # stored after it was folded
+                done = (gain - 1).abs() <= 2 * torch.finfo(self.weight_v.dtype).eps  # stored after folding
                 self.weight_v.data = self._times(torch.where(done, 1, gain).to(self.weight_v))
             self.folded = True
 
@@ -244,7 +244,7 @@ class Convolution(_Kernel):
         return self.within(window, stream)
 
     def within(self, window: Tensor, stream: Stream) -> Tensor:
-        """The outputs that depend on nothing but ``window``."""
+        """Returns the outputs that depend only on ``window``."""
         return _convolve(window, stream.kernel(self), self.bias, self.stride, self.dilation)
 
 

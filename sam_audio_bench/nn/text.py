@@ -1,7 +1,7 @@
 """The T5 encoder (Raffel et al., 2020) of the text prompts, computed by transformers.
 
-Its weights are not in released checkpoints: they come from a folder, from the hub, or from a checkpoint that has them
-under ``text_encoder.``.
+Its weights are not in released checkpoints: they are loaded from a folder, from the hub, or from a checkpoint that
+contains them under ``text_encoder.``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sam_audio_bench.identity import Options
 from sam_audio_bench.nn.checkpoint import align_weights, load_strict
 from sam_audio_bench.nn.config import TextConfig
 
-__all__ = ["TextEncoder", "quiet"]
+__all__ = ["TextEncoder", "silence_transformers"]
 
 _ARCHITECTURES: Mapping[str, Options] = {
     "t5-base": {
@@ -60,12 +60,12 @@ class TextEncoder:
         self._tokenizer: Any = None
 
     def __call__(self, text: str) -> Tensor:
-        """Features ``[1, S, dim]`` of one text, without padding."""
+        """Returns features ``[1, S, dim]`` of one text, without padding."""
         features, mask = self.batch([text])
         return features[:, mask[0]]
 
     def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Features ``[B, S, dim]`` of texts padded to the longest, and bool ``[B, S]``, true for real tokens."""
+        """Returns features ``[B, S, dim]`` of padded texts, and a mask, bool ``[B, S]``, true for real tokens."""
         if self._tokenizer is None:
             self._tokenizer = self._load_tokenizer()
         tokens = self._tokenizer(
@@ -75,7 +75,7 @@ class TextEncoder:
         return self.encode(tokens["input_ids"], tokens["attention_mask"])
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Last hidden state ``[B, S, dim]`` of token ids ``[B, S]``, and the mask as bool."""
+        """Returns the last hidden state ``[B, S, dim]`` of token ids ``[B, S]``, and the mask as bool."""
         if self._network is None:
             self._network = self._load_network().eval().to(self._device)
         with torch.inference_mode():
@@ -106,24 +106,24 @@ class TextEncoder:
                     f"describe another one in {self._checkpoint / 't5_config.json'}"
                 )
             kind: Any = transformers.T5EncoderModel
-            with torch.device("meta"), quiet():
+            with torch.device("meta"), silence_transformers():
                 network = kind(transformers.T5Config(**architecture))
             named = {name.removeprefix("model."): value.float() for name, value in self._tensors.items()}
             load_strict(network, named, source=self._checkpoint)
         if network.config.d_model != self.config.dim:
             raise Precondition(
-                f"expected a text encoder of width {self.config.dim}, as the checkpoint's config says, found "
+                f"expected a text encoder of width {self.config.dim}, as in the checkpoint's config, found "
                 f"{network.config.d_model} in {self._place}"
             )
         return network
 
     def _transformers(self, kind: str, place: str | None = None, **options: Any) -> Any:
-        """``kind.from_pretrained``, with errors as Precondition."""
+        """Calls ``kind.from_pretrained``; raises its errors as Precondition."""
         import transformers
 
         place = place or self._place
         try:
-            with quiet():
+            with silence_transformers():
                 return getattr(transformers, kind).from_pretrained(place, trust_remote_code=False, **options)
         except (OSError, ValueError, RuntimeError) as error:
             found = " ".join(str(error).split())[:160]
@@ -134,7 +134,7 @@ class TextEncoder:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Silences progress bars and warnings of transformers while it loads."""
     import transformers
 

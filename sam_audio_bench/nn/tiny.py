@@ -1,4 +1,4 @@
-"""Small random checkpoints in the official format: every layer with random weights, every gate open.
+"""Small random checkpoints in the official format: random weights in every layer, all gates open.
 
 For tests, demonstrations and dry runs; their estimates are noise.
 """
@@ -17,7 +17,7 @@ from sam_audio_bench.files import atomic_write, write_json
 from sam_audio_bench.identity import Options
 from sam_audio_bench.nn.config import SAMAudioConfig
 
-__all__ = ["CONFIG", "TEXT_CONFIG", "VISION_CONFIG", "randomise", "write_tiny", "write_tokenizer"]
+__all__ = ["CONFIG", "TEXT_CONFIG", "VISION_CONFIG", "randomise", "write_tiny_checkpoint", "write_tokenizer"]
 
 CONFIG: Options = {
     "in_channels": 96,
@@ -53,23 +53,23 @@ TEXT_CONFIG: Options = {
 }  # fmt: skip
 """``t5_config.json``; the vocabulary is the bytes and a few special tokens."""
 
-_GAIN = 0.7  # of the codec's convolutions: residual units add up, and one below 1 keeps waveforms inside ±1
+_GAIN = 0.7  # of the codec's convolutions: residual units add up, and a gain below 1 keeps waveforms within ±1
 
 
-def write_tiny(folder: Path, seed: int = 0) -> Path:
+def write_tiny_checkpoint(folder: Path, seed: int = 0) -> Path:
     """Writes a complete checkpoint: configs, ``checkpoint.pt`` with a text encoder, and a tokenizer of bytes.
 
     Args:
-        folder: created if needed; must not hold a checkpoint.
-        seed: of the weights; the same seed writes the same tensors.
+        folder: created if needed; must not contain a checkpoint.
+        seed: seed of the weights; the same seed gives the same tensors.
 
     Raises:
-        Precondition: the folder holds a checkpoint already, or cannot be written.
+        Precondition: the folder already contains a checkpoint, or cannot be written.
     """
     import transformers
 
     from sam_audio_bench.nn.model import SAMAudio
-    from sam_audio_bench.nn.text import quiet
+    from sam_audio_bench.nn.text import silence_transformers
 
     if (folder / "config.json").exists():
         raise Precondition(f"expected a folder without a checkpoint at {folder}, found config.json in it")
@@ -81,7 +81,7 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
         raise Precondition(f"expected a folder that can be written at {folder}, found: {error}") from error
     generator = torch.Generator().manual_seed(seed)
     model = SAMAudio(SAMAudioConfig.of_folder(folder))
-    with quiet():
+    with silence_transformers():
         text: Any = transformers.T5EncoderModel(transformers.T5Config(**TEXT_CONFIG))
     tensors = randomise(model, generator)
     tensors |= {f"text_encoder.model.{name}": value for name, value in randomise(text, generator).items()}
@@ -92,7 +92,7 @@ def write_tiny(folder: Path, seed: int = 0) -> Path:
 
 
 def randomise(module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    """Random tensors of a module's names and shapes, scaled so that signals neither vanish nor explode."""
+    """Returns random tensors with a module's names and shapes, scaled so that signals neither vanish nor explode."""
     return {name: _random(name, tuple(value.shape), generator) for name, value in module.state_dict().items()}
 
 
@@ -112,8 +112,8 @@ def write_tokenizer(folder: Path, template: str = "$A </s>") -> None:
     """Writes a tokenizer whose tokens are bytes, in the format of transformers: no text is out of vocabulary.
 
     Args:
-        folder: for ``tokenizer.json`` and ``tokenizer_config.json``.
-        template: of the token sequence; ``<s>``, ``</s>`` and the text itself, ``$A``.
+        folder: folder for ``tokenizer.json`` and ``tokenizer_config.json``.
+        template: template of the token sequence: ``<s>``, ``</s>`` and the text, ``$A``.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 

@@ -15,12 +15,12 @@ _ROLLOFF = 0.99  # cut-off as a fraction of the lower Nyquist frequency
 
 
 def resample(waveform: Tensor, rate: int, new_rate: int) -> Tensor:
-    """Band-limited interpolation with a Hann-windowed sinc (Smith, 2002), its kernel in float32.
+    """Resamples by band-limited interpolation with a Hann-windowed sinc (Smith, 2002), its kernel in float32.
 
     Args:
         waveform: ``[B, T]`` at ``rate`` Hz.
-        rate: of the waveform, Hz.
-        new_rate: Hz.
+        rate: sampling rate of the waveform in Hz.
+        new_rate: sampling rate of the result in Hz.
 
     Returns:
         ``[B, ceil(T * new_rate / rate)]``.

@@ -1,4 +1,4 @@
-"""Features of masked frames: a Perception Encoder (Bolya et al., 2025), with official parameter names.
+"""A Perception Encoder (Bolya et al., 2025), for features of masked frames, with official parameter names.
 
 A vision transformer (Dosovitskiy et al., 2021) with pre-norm blocks, learnt absolute and rotary (Su et al., 2021; in
 two dimensions) positions, and a learnt probe that pools the tokens by attention. Its text tower is part of every
@@ -39,13 +39,13 @@ INTERPOLATIONS: Mapping[str, _Interpolation] = {
 }
 """Interpolation modes for resizing frames, by the name in a config."""
 
-_AT_ONCE = 16  # frames: more do not make the products of the released tower faster, and take a gigabyte for each 32
+_AT_ONCE = 16  # frames per batch: more are not faster with the released tower, and need a gigabyte per 32
 _THETA = 10_000.0
-_POOL_RATIO = 4  # of the pooling layer's hidden width, whatever the blocks have
+_POOL_RATIO = 4  # hidden width of the pooling layer relative to its width, independent of the blocks
 
 
 def frame_indices(count: int, frames: int) -> Tensor:
-    """Which of ``count`` frames each latent frame uses, int64 ``[frames]``: evenly spaced, both ends included.
+    """Returns the video frame of each latent frame, int64 ``[frames]``: evenly spaced, both ends included.
 
     >>> frame_indices(4, 10).tolist()
     [0, 0, 1, 1, 1, 2, 2, 2, 3, 3]
@@ -167,7 +167,7 @@ class VisionTower(nn.Module):
         config: all options of ``pe_config.json`` except drop path, which is for training.
 
     Raises:
-        Precondition: a pooling other than "attn", or widths that do not divide into heads.
+        Precondition: the pooling is not "attn", or widths are not divisible by the number of heads.
     """
 
     def __init__(self, config: VisionTowerConfig) -> None:
@@ -176,7 +176,7 @@ class VisionTower(nn.Module):
             raise Precondition(f'expected pool_type "attn" in pe_config.json, found {config.pool_type!r}')
         if config.use_rope2d and (config.heads < 1 or config.width % (4 * config.heads)):
             found = f"width {config.width} and {config.heads} heads"
-            raise Precondition(f"expected heads of a width that four divides for rotary positions, found {found}")
+            raise Precondition(f"expected heads of a width divisible by four for rotary positions, found {found}")
         self.config = config
         width = config.width
         self.side = config.image_size // config.patch_size
@@ -196,10 +196,10 @@ class VisionTower(nn.Module):
         return found
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """Tokens before pooling: ``[B, P, D]``, the class token first, if there is one.
+        """Returns tokens before pooling: ``[B, P, D]``, the class token first, if there is one.
 
         Raises:
-            UsageError: sides that are no multiples of the patch size.
+            UsageError: the sides are not multiples of the patch size.
         """
         patch = self.config.patch_size
         if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.shape[2] % patch or pixels.shape[3] % patch:
@@ -218,7 +218,7 @@ class VisionTower(nn.Module):
         return found
 
     def _positions(self, stored: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Absolute positions ``[P, D]``; the stored grid is interpolated for another image size."""
+        """Returns absolute positions ``[P, D]``; the stored grid is interpolated for other image sizes."""
         if grid == (self.side, self.side):
             return stored
         first, patches = torch.split(stored, [stored.shape[0] - self.side**2, self.side**2])
@@ -227,7 +227,7 @@ class VisionTower(nn.Module):
         return torch.cat([first, stretched[0].flatten(1).T.to(stored.dtype)])
 
     def _angles(self, grid: tuple[int, int], device: torch.device) -> Tensor:
-        """Rotations ``[P, head / 2]``: columns in the first half, rows in the second; the class token at 0."""
+        """Returns rotations ``[P, head / 2]``: columns in the first half, rows in the second; the class token at 0."""
         rows, columns = grid
         half = self.config.width // self.config.heads // 2
         table = rotary_angles(max(grid) + 1, half, _THETA, device)[1:]
@@ -260,8 +260,8 @@ class PerceptionEncoder(nn.Module):
         config: preprocessing of frames, and the towers.
 
     Raises:
-        Precondition: an interpolation that is not in `INTERPOLATIONS`, a feature width other than that of the
-            tower, or a config that `VisionTower` refuses.
+        Precondition: the interpolation is not in `INTERPOLATIONS`, the feature width is not that of the tower, or
+            `VisionTower` rejects the config.
     """
 
     def __init__(self, config: VisionEncoderConfig) -> None:
@@ -278,14 +278,14 @@ class PerceptionEncoder(nn.Module):
         self.model = _Towers(config.vision, config.text)
 
     def forward(self, videos: Sequence[Tensor], sizes: Sequence[int] | None = None) -> Tensor:
-        """Features ``[B, T, dim]``; T is the largest size, shorter items are padded with zeros.
+        """Encodes videos as features ``[B, T, dim]``; T is the largest size, shorter items are padded with zeros.
 
         Args:
             videos: uint8 ``[N, 3, H, W]`` for each item, at least one frame.
             sizes: latent frames of each item, over which its video is stretched evenly; None: its number of frames.
 
         Raises:
-            UsageError: no item, another number of sizes than items, or frames of another type or shape.
+            UsageError: there are no items, the numbers of sizes and items differ, or frames have another type or shape.
         """
         sizes = [len(video) for video in videos] if sizes is None else sizes
         if not videos or len(sizes) != len(videos):
@@ -298,12 +298,12 @@ class PerceptionEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, frames: Iterable[Tensor]) -> Tensor:
-        """Features ``[T, dim]`` of frames uint8 ``[3, H, W]``, encoded one by one to bound memory.
+        """Encodes frames, uint8 ``[3, H, W]``, as features ``[T, dim]``, in small batches to bound memory.
 
         Equal consecutive frames are encoded once, since latent frames are often shorter than video frames.
 
         Raises:
-            UsageError: frames of another type or shape.
+            UsageError: frames have another type or shape.
         """
         at_once = max(1, min(self.config.batch_size, _AT_ONCE))
         waiting: list[Tensor] = []
@@ -344,7 +344,7 @@ class PerceptionEncoder(nn.Module):
         Computed in float32 and rounded, as the released transform does: the integer kernels of torch differ.
 
         Raises:
-            UsageError: another type or shape, or an empty image.
+            UsageError: frames have another type or shape, or are empty.
         """
         if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[1] != 3 or 0 in frames.shape[2:]:
             found = f"{frames.dtype} {tuple(frames.shape)}"
@@ -357,7 +357,7 @@ class PerceptionEncoder(nn.Module):
 
 
 def _weight(*shape: int) -> nn.Parameter:
-    """A random parameter scaled to preserve magnitudes."""
+    """Creates a random parameter scaled to preserve magnitudes."""
     return nn.Parameter(torch.randn(shape) * shape[-1] ** -0.5)
 
 

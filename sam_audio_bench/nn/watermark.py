@@ -1,8 +1,8 @@
 """The watermark that the released decoder embeds in every waveform: AudioSeal (San Roman et al., ICML 2024), 16 bits.
 
-A causal encoder brings the clean waveform down to 150 steps per second (of 48 kHz), the message is added, and a causal
-decoder brings both up again; its output, scaled by a quarter, is added to the clean waveform. The blocks of its two
-halves are part of the blocks of the main decoder, mirrored: the encoder runs through them from the last to the first.
+A causal encoder reduces the clean waveform to 150 steps per second (at 48 kHz), the message is added, and a causal
+decoder returns to the sampling rate; its output, scaled by a quarter, is added to the clean waveform. The blocks of
+both are parts of the blocks of the main decoder: the encoder runs through them from the last to the first.
 
 Letters: B batch, T time, C channels.
 """
@@ -29,7 +29,7 @@ _STRIDES = (8, 5, 4, 2)
 
 
 def watermark_strides(blocks: int, hop: int) -> tuple[int, ...]:
-    """Strides of the watermark's blocks, for ``blocks`` blocks of a decoder with ``hop`` samples per frame.
+    """Returns the strides of the watermark's blocks, for a decoder of ``blocks`` blocks and ``hop`` samples per frame.
 
     Raises:
         Precondition: there are more blocks than strides, or their product does not divide the hop.
@@ -37,7 +37,7 @@ def watermark_strides(blocks: int, hop: int) -> tuple[int, ...]:
     strides = _STRIDES[:blocks]
     if len(strides) < blocks or hop % math.prod(strides):
         raise Precondition(
-            f"expected at most {len(_STRIDES)} decoder_rates and a hop that {math.prod(strides)} divides, the strides "
+            f"expected at most {len(_STRIDES)} decoder_rates and a hop divisible by {math.prod(strides)}, the strides "
             f"of the watermark, found {blocks} and {hop}; correct config.json"
         )
     return strides
@@ -84,9 +84,9 @@ class _Recurrence(nn.Module):
         if not x.shape[1]:
             return x
         state = stream.state(self)
-        answer, state = self.lstm(x, state)
+        output, state = self.lstm(x, state)
         stream.keep(self, state)
-        found: Tensor = x + answer
+        found: Tensor = x + output
         return found
 
 
@@ -135,13 +135,13 @@ class Watermark(nn.Module):
         self.alpha = marks / code
 
     def clean(self, x: Tensor, stream: Stream) -> Tensor:
-        """Features ``[B, T, C]`` to the waveform ``[B, T, 1]`` without watermark."""
+        """Converts features ``[B, T, C]`` to the waveform ``[B, T, 1]`` without watermark."""
         snake, convolution, tanh, _ = self.encoder_block.pre
         found: Tensor = tanh(convolution(snake(x), stream))
         return found
 
     def mark(self, clean: Tensor, message: Tensor, blocks: Sequence[WatermarkBlock], stream: Stream) -> Tensor:
-        """Watermark of bits ``message [B, 16]`` for ``clean [B, T, 1]``, through the blocks of the main decoder."""
+        """Returns the watermark of bits ``message [B, 16]`` for ``clean [B, T, 1]``, by the main decoder's blocks."""
         h = self.encoder_block.pre[3](clean, stream)
         for block in reversed(blocks):
             h = block.down(h, stream)

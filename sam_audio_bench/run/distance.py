@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from sam_audio_bench.digests import combined_digest, flush_digests
 from sam_audio_bench.errors import BenchError, Precondition, UsageError, describe_error
 from sam_audio_bench.metrics.distance_catalogue import (
+    BUILTIN_EMBEDDING,
     DISTANCES,
-    OWN_EMBEDDING,
     EmbeddingIdentity,
     check_distances,
     embedding_source,
 )
 from sam_audio_bench.metrics.distributions import Distance, Embeddings, fad, kad
-from sam_audio_bench.metrics.embedding import Embedded, Embedder, TransformersEmbedder
+from sam_audio_bench.metrics.embedding import Embedder, EmbeddingResult, TransformersEmbedder
 from sam_audio_bench.render.tables import csv_cell
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run import interruption
@@ -109,7 +109,7 @@ class DistanceReport:
         return stream.getvalue()
 
 
-def load_embedder(spelling: str = OWN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
+def load_embedder(spelling: str = BUILTIN_EMBEDDING, window: float | None = None, device: str = "auto") -> Embedder:
     """Returns the embedder for a name, see `embedding_source`; raises UsageError and Precondition."""
     source = embedding_source(spelling)
     if source is not None:
@@ -125,7 +125,7 @@ def measure_distances(
     *,
     metrics: Iterable[str] = tuple(DISTANCES),
     reference: str = ITEM_REFERENCES[0],
-    embedding: str = OWN_EMBEDDING,
+    embedding: str = BUILTIN_EMBEDDING,
     window: float | None = None,
     device: str = "auto",
     draws: int = 200,
@@ -177,7 +177,7 @@ class _EmbeddedSound(NamedTuple):
     """A sound and its embeddings."""
 
     sound: Sound
-    found: Embedded
+    found: EmbeddingResult
 
 
 def _embed_task(
@@ -242,14 +242,14 @@ class _EmbeddingWork:
             self._report(self._done, self._total)
         return found
 
-    def _compute(self, sound: Sound) -> Embedded:
+    def _compute(self, sound: Sound) -> EmbeddingResult:
         try:
             known = self._embedder.embed(sound.read())
         except Precondition:
             raise
         except BenchError as error:
             self.notes.append(f"{sound.name}: {describe_error(error)}")
-            return Embedded(None, Status(error.status))
+            return EmbeddingResult(None, Status(error.status))
         self._cache.put(sound.content, known)
         return known
 

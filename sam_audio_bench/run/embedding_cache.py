@@ -12,7 +12,7 @@ import numpy as np
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import cache_folder, dump_json, sha256
 from sam_audio_bench.metrics.distance_catalogue import EmbeddingIdentity
-from sam_audio_bench.metrics.embedding import Embedded
+from sam_audio_bench.metrics.embedding import EmbeddingResult
 from sam_audio_bench.types import Status
 
 __all__ = ["EmbeddingCache"]
@@ -35,7 +35,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, identity: EmbeddingIdentity, note: Callable[[str], None]) -> None:
-        self._note, self._in_memory = note, dict[str, Embedded]()
+        self._note, self._in_memory = note, dict[str, EmbeddingResult]()
         self._path: Path | None = None
         text = dump_json(dict(sorted(identity.items())))
         try:
@@ -54,7 +54,7 @@ class EmbeddingCache:
             raise StoreError(f"expected embeddings of {text} in {path}, found those of {known[0]}; remove the file")
         self._path = path
 
-    def get(self, content: str) -> Embedded | None:
+    def get(self, content: str) -> EmbeddingResult | None:
         """Returns the stored embeddings of a sound, or None."""
         if content in self._in_memory or self._path is None:
             return self._in_memory.get(content)
@@ -70,9 +70,9 @@ class EmbeddingCache:
             return None
         status, width, blob = row
         vectors = None if blob is None else np.frombuffer(blob, "<f4").reshape(-1, width)
-        return Embedded(vectors, Status(status))
+        return EmbeddingResult(vectors, Status(status))
 
-    def put(self, content: str, found: Embedded) -> None:
+    def put(self, content: str, found: EmbeddingResult) -> None:
         """Stores the embeddings of a sound."""
         if self._path is None:
             self._in_memory[content] = found

@@ -2,7 +2,7 @@
 
 The lag is the position of the highest cross-correlation, within one second in either direction; for sound longer than a
 minute it is computed in the loudest minute. It is meaningful only where the two sounds are similar at that lag, by
-`metrics.functional.lag.RESEMBLES`.
+`metrics.functional.lag.MIN_LAG_CORRELATION`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from sam_audio_bench.audio import to_mono
 from sam_audio_bench.blocks import iter_blocks
 from sam_audio_bench.metrics.functional.energy import energy
-from sam_audio_bench.metrics.functional.lag import RESEMBLES, find_lag
+from sam_audio_bench.metrics.functional.lag import MIN_LAG_CORRELATION, find_lag
 from sam_audio_bench.types import Audio, Item
 
 __all__ = ["lag_behind_mixture", "measure_lag"]
@@ -46,7 +46,7 @@ def _lag_in_samples(estimate: Audio, sound: Audio) -> int | None:
     part = _loudest_segment(sound.samples[:, :length], _SEGMENT * rate)
     reference, late = (to_mono(Audio(one.samples[:, :length][:, part], rate)).samples for one in (sound, estimate))
     found = find_lag(reference=reference, estimate=late, rate=rate)
-    return None if found is None or found.there < RESEMBLES else found.samples
+    return None if found is None or found.correlation < MIN_LAG_CORRELATION else found.samples
 
 
 def _loudest_segment(samples: Tensor, size: int) -> slice:

@@ -302,11 +302,16 @@ def _clear_lag(given: Tensor, answer: Tensor, rate: int) -> int | None:
 
     Half the resemblance or less in place: periodic sounds are alike at many lags.
     """
-    from sam_audio_bench.metrics.functional.lag import RESEMBLES, find_lag  # which few separators need
+    from sam_audio_bench.metrics.functional.lag import MIN_LAG_CORRELATION, find_lag  # which few separators need
 
     if given.shape != answer.shape:
         return None
     lag = find_lag(reference=given, estimate=answer, rate=rate, longest=_LONGEST)
-    if lag is None or not lag.samples or lag.there < RESEMBLES or lag.here > lag.there / 2:
+    if (
+        lag is None
+        or not lag.samples
+        or lag.correlation < MIN_LAG_CORRELATION
+        or lag.correlation_without_lag > lag.correlation / 2
+    ):
         return None
     return lag.samples

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 import torch
 
 from sam_audio_bench.blocks import apply_blockwise
-from sam_audio_bench.decoding import READING, claimed_size
+from sam_audio_bench.decoding import READER_VERSION, declared_size
 from sam_audio_bench.digests import combined_digest, file_digest
 from sam_audio_bench.errors import MediaError, UsageError
 from sam_audio_bench.files import dump_json, escape_surrogates, find_file, sha256
@@ -302,7 +302,7 @@ def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> st
     row = rows[identifier]
     plain = _non_empty({name: getattr(row, name) for name in _ITEM_FIELDS})
     return combined_digest(
-        READING, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files)
+        READER_VERSION, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files)
     )
 
 
@@ -313,7 +313,7 @@ _ITEM_FIELDS = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_t
 def _size(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> int | None:
     """Returns samples x channels that a mixture's file states; None if it is short, in a table, or unreadable."""
     sound = _first(rows[identifier])
-    return claimed_size(find_file(root / sound)) if isinstance(sound, str) else None
+    return declared_size(find_file(root / sound)) if isinstance(sound, str) else None
 
 
 def _file_content(root: Path, sound: Sound) -> str:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from sam_audio_bench import audio
-from sam_audio_bench.decoding import check_whole
+from sam_audio_bench.decoding import check_complete
 from sam_audio_bench.errors import MediaError, Precondition
 from sam_audio_bench.files import case_sensitive_name, find_file, find_files, sha256
 from sam_audio_bench.tasks.annotations import Annotation
@@ -170,7 +170,7 @@ class BenchMedia:
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
         """Decodes audio and video of the row, and all of the file if it is small."""
         found = self._find_required(row, visual=visual)
-        check_whole(found.path)
+        check_complete(found.path)
         self.read_sound(row, visual=visual)
         start, end = found.part(row)
         if _stat(found.path).st_size <= _SMALL:
@@ -275,7 +275,7 @@ class StemMedia:
     def inspect(self, row: Annotation, *, visual: bool = False) -> None:
         """Decodes mixture and stems, which must be equally long."""
         for path in () if self.archive is not None else self.locate_files(row):
-            check_whole(path)
+            check_complete(path)
         lengths = {part: self.read_sound(row, part).length for part in ("mixture", *STEMS)}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{part} {length}" for part, length in lengths.items())

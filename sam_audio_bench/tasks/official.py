@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sam_audio_bench.decoding import READING
+from sam_audio_bench.decoding import READER_VERSION
 from sam_audio_bench.digests import combined_digest, file_digest
 from sam_audio_bench.errors import MediaError, Precondition, UsageError
 from sam_audio_bench.files import atomic_write, dump_json
@@ -187,7 +187,7 @@ def _content(found: OfficialTask, identifier: str) -> str:
     row = found.rows[identifier]
     files = [file_digest(path) for path in found.media.locate_files(row, visual=found.visual)]
     return combined_digest(
-        READING, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files
+        READER_VERSION, found.task.version, dump_json(asdict(row)), found.digest if found.visual else "", *files
     )
 
 

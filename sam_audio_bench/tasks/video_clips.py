@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sam_audio_bench.decoding import check_whole
+from sam_audio_bench.decoding import check_complete
 from sam_audio_bench.decoding.formats import clock_start, media_errors
 from sam_audio_bench.errors import MediaError
 from sam_audio_bench.files import atomic_write
@@ -96,7 +96,7 @@ def _part(path: Path, start: float, end: float) -> Iterator[tuple[float, Any, An
             raise MediaError(f"expected frames in the video {path}, found none")
         if shown is not None:
             yield 0.0, shown, stream
-    check_whole(path)
+    check_complete(path)
 
 
 def _add_stream_like(container: Any, source: Any) -> Any:

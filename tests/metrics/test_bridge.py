@@ -17,13 +17,13 @@ from torchmetrics.functional.audio import signal_distortion_ratio
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics import bridge, bss, ratios
-from sam_audio_bench.metrics.bridge import Averaged, adapt
+from sam_audio_bench.metrics.bridge import MeanScore, adapt
 from sam_audio_bench.metrics.catalogue import CAP_DB, FLOOR_DB
 from sam_audio_bench.metrics.ratios import ReferenceMetric
 from sam_audio_bench.types import Score, Separation, Status
 
 SDR = "torchmetrics.audio.SignalDistortionRatio"
-PAIRS: list[tuple[type[Averaged], type[ReferenceMetric]]] = [
+PAIRS: list[tuple[type[MeanScore], type[ReferenceMetric]]] = [
     (bridge.SNR, ratios.SNR),
     (bridge.SISDR, ratios.SISDR),
     (bridge.SISNR, ratios.SISNR),
@@ -161,7 +161,7 @@ def test_refusals(module: str, path: str, options: dict[str, Any], kind: type[Ex
 
 
 @pytest.mark.parametrize(("kind", "ours"), PAIRS)
-def test_the_mean_is_that_of_our_metric(kind: type[Averaged], ours: type[ReferenceMetric]) -> None:
+def test_the_mean_is_that_of_our_metric(kind: type[MeanScore], ours: type[ReferenceMetric]) -> None:
     references, estimates = target.clone(), target + 0.1 * error
     references[1], estimates[2], references[3], estimates[3] = 0, 0, 0, 0
     estimates[4] = references[4]
@@ -203,7 +203,7 @@ def test_sources_of_a_mixture_are_one_signal() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind, _ in PAIRS])
-def test_other_shapes_are_refused(kind: type[Averaged]) -> None:
+def test_other_shapes_are_refused(kind: type[MeanScore]) -> None:
     with pytest.raises(UsageError, match="expected reference and estimate of one shape"):
         kind().update(target[:2], target)
 

@@ -25,7 +25,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError
 from sam_audio_bench.judge.embedding import JudgeEmbedder
 from sam_audio_bench.metrics.distance_catalogue import DISTANCES
-from sam_audio_bench.metrics.embedding import Embedder, TransformersEmbedder, cut
+from sam_audio_bench.metrics.embedding import Embedder, TransformersEmbedder, split_evenly
 from sam_audio_bench.metrics.functional.distributions import frechet_distance, kernel_distance
 from sam_audio_bench.run.distance import load_embedder, measure_distances
 from sam_audio_bench.run.embedding_cache import EmbeddingCache
@@ -132,7 +132,7 @@ def test_a_folder_is_a_reference_set(runs: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_ranked(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sam_audio_bench.metrics.distributions.FEWEST_RECORDINGS", 8)
+    monkeypatch.setattr("sam_audio_bench.metrics.distributions.MIN_RECORDINGS", 8)
     report = measure_distances([runs], draws=4)
     assert [(row.separator, row.rank) for row in report.rows if row.metric == "kad"] == sorted(
         ((row.separator, row.rank) for row in report.rows if row.metric == "kad"), key=lambda pair: pair[1]
@@ -302,7 +302,9 @@ def test_every_window_is_embedded_by_itself(embedders: dict[str, Embedder]) -> N
         rate = 48_000 if name == "clap" else 16_000
         sound = noise(20, rate=rate)
         together = embedder.embed(sound).vectors
-        alone = [embedder.embed(Audio(sound.samples[:, part], rate)).vectors for part in cut(20 * rate, 10 * rate)]
+        alone = [
+            embedder.embed(Audio(sound.samples[:, part], rate)).vectors for part in split_evenly(20 * rate, 10 * rate)
+        ]
         assert np.array_equal(together, np.concatenate(alone))
 
 
@@ -338,9 +340,9 @@ def test_the_shipped_embedding_is_blind_to_level_and_offset(embedders: dict[str,
 
 def test_long_sound_is_embedded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those above five minutes; here above four seconds."""
-    monkeypatch.setattr("sam_audio_bench.metrics.embedding.LONGEST", 4.0)
+    monkeypatch.setattr("sam_audio_bench.metrics.embedding.MAX_SECONDS", 4.0)
     embedder, sound = JudgeEmbedder(window=2), noise(10, rate=16_000)
-    parts = [embedder.embed(Audio(sound.samples[:, part], 16_000)).vectors for part in cut(160_000, 64_000)]
+    parts = [embedder.embed(Audio(sound.samples[:, part], 16_000)).vectors for part in split_evenly(160_000, 64_000)]
     assert [len(part) for part in parts] == [2, 2, 2]
     assert np.array_equal(embedder.embed(sound).vectors, np.concatenate(parts))
 

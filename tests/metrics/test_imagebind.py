@@ -12,7 +12,7 @@ from tiny_networks import write_imagebind
 
 import sam_audio_bench as sab
 from sam_audio_bench.errors import MediaError, Precondition
-from sam_audio_bench.metrics.imagebind import WEIGHTS, masked_video
+from sam_audio_bench.metrics.imagebind import WEIGHTS, write_masked_video
 from sam_audio_bench.types import Audio, Separation, Status
 
 
@@ -77,7 +77,7 @@ def test_everything_outside_the_mask_is_black(tmp_path: Path) -> None:
     assert prompt.video is not None
     assert prompt.mask is not None
     keep = np.load(prompt.mask)["video_masklet"]
-    masked_video(Path(prompt.video), Path(prompt.mask), tmp_path / "masked.mp4")
+    write_masked_video(Path(prompt.video), Path(prompt.mask), tmp_path / "masked.mp4")
     with av.open(str(tmp_path / "masked.mp4")) as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(float)
     assert frames.shape[:3] == keep.shape
@@ -91,4 +91,4 @@ def test_a_mask_that_does_not_fit(tmp_path: Path) -> None:
     assert video is not None
     np.savez(tmp_path / "mask.npz", video_masklet=np.ones((3, 96, 96), bool))
     with pytest.raises(MediaError, match=r"expected 3 frames of \(96, 96\) .* found 80 frames"):
-        masked_video(Path(video), tmp_path / "mask.npz", tmp_path / "masked.mp4")
+        write_masked_video(Path(video), tmp_path / "mask.npz", tmp_path / "masked.mp4")

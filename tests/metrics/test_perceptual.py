@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional import perceptual
-from sam_audio_bench.metrics.functional.hearing import RATE, Aligner, excitation, loudness, prepared
-from sam_audio_bench.metrics.functional.perceptual import Original, Ratings
+from sam_audio_bench.metrics.functional.hearing import RATE, Aligner, excitation, loudness, prepare_signal
+from sam_audio_bench.metrics.functional.perceptual import PerceptualReference, Ratings
 from sam_audio_bench.metrics.perceptual import Perceptual
 from sam_audio_bench.registry import load_tasks
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation, Status
@@ -38,9 +38,9 @@ def scene(name: str) -> tuple[Tensor, Tensor, int]:
 
 
 @cache
-def original(name: str) -> Original:
+def original(name: str) -> PerceptualReference:
     target, rest, rate = scene(name)
-    return Original(target, target + rest, rate, rest)
+    return PerceptualReference(target, target + rest, rate, rest)
 
 
 def level(signal: Tensor) -> float:
@@ -256,7 +256,7 @@ def test_a_long_answer_is_rated_as_its_parts() -> None:
 
 @pytest.mark.parametrize("lag", [-637, -160, 0, 33, 640])
 def test_a_delay_is_found_to_the_sample(lag: int) -> None:
-    sound = prepared(synthetic(rate=RATE)[0], RATE, 1.0)
+    sound = prepare_signal(synthetic(rate=RATE)[0], RATE, 1.0)
     moved = np.roll(sound, lag, axis=1)
     aligned, found = Aligner(sound)(-moved)
     assert found == lag
@@ -360,4 +360,4 @@ def test_perfect_is_perfect_beside_however_soft_a_rest(decibels: float) -> None:
     target, rest, rate = scene("instr-wild-02")
     for other in (rest, noise(target)):
         softer = 10 ** (decibels / 20) * other
-        assert min(Original(target, target + softer, rate, softer).rate(target)) > 4.99
+        assert min(PerceptualReference(target, target + softer, rate, softer).rate(target)) > 4.99

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from metric_signals import noise
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.metrics.functional.spectral import LEVELS, SHORTEST, mrstft
+from sam_audio_bench.metrics.functional.spectral import LEVELS, MIN_SAMPLES, mrstft
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STORED = json.loads((GOLDEN / "mrstft.json").read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def test_undefined_is_nan() -> None:
 
 
 def test_errors() -> None:
-    signal = noise(1, SHORTEST)
+    signal = noise(1, MIN_SAMPLES)
     mrstft(reference=signal, estimate=signal)
     with pytest.raises(UsageError, match=r"time at least 1200, found \[1, 1199\] and \[1, 1199\]"):
         mrstft(reference=signal[:, 1:], estimate=signal[:, 1:])

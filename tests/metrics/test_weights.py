@@ -13,7 +13,7 @@ import torch
 
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.metrics.weights import LearnedMetric
-from sam_audio_bench.nn.hub import Checkpoint, Source
+from sam_audio_bench.nn.hub import Checkpoint, ModelSource
 from sam_audio_bench.types import Audio, Item, Prompt, Query, Separation, Status
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -43,11 +43,13 @@ def in_cache(cache: Path) -> Path:
     return repository / "snapshots" / COMMIT
 
 
-TOY = Source(repository="owner/toy", marks=(("model_type", "toy"),))
+TOY = ModelSource(repository="owner/toy", config_entries=(("model_type", "toy"),))
 
 
-def at(path: Path, **changes: Any) -> Source:
-    return Source(**{"repository": "owner/toy", "path": str(path), "marks": (("model_type", "toy"),), **changes})
+def at(path: Path, **changes: Any) -> ModelSource:
+    return ModelSource(
+        **{"repository": "owner/toy", "path": str(path), "config_entries": (("model_type", "toy"),), **changes}
+    )
 
 
 def test_own_folder(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_cache_of_the_hub_gives_the_commit(cache: Path) -> None:
     folder = write_model(in_cache(cache))
     found = TOY.find()
     assert (found.folder, found.model, found.revision) == (folder, "owner/toy", COMMIT)
-    pinned = Source(repository="owner/toy", revision=COMMIT).find()
+    pinned = ModelSource(repository="owner/toy", revision=COMMIT).find()
     assert pinned.revision == COMMIT
 
 
@@ -74,7 +76,7 @@ def test_nothing_cached_names_the_command(cache: Path) -> None:
     with pytest.raises(Precondition, match=r"found none; run `hf download owner/toy` with HF_HUB_OFFLINE unset, or "):
         TOY.find()
     with pytest.raises(Precondition, match="`hf download owner/toy --revision v2`"):
-        Source(repository="owner/toy", revision="v2").find()
+        ModelSource(repository="owner/toy", revision="v2").find()
 
 
 def test_online_names_the_same_command_without_network(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +112,7 @@ def test_another_kind_of_model(tmp_path: Path) -> None:
     with pytest.raises(Precondition, match=r"expected model_type toy in .*, found bert: another kind"):
         at(other).find()
     with pytest.raises(Precondition, match=r"expected scales in .*, found None"):
-        at(other, marks=(("scales", None),)).find()
+        at(other, config_entries=(("scales", None),)).find()
     (other / "config.json").write_text("{")
     with pytest.raises(Precondition, match="expected a JSON file"):
         at(other).find()

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.nn.checkpoint import load_in_parts, load_strict, open_weights, under
+from sam_audio_bench.nn.checkpoint import load_in_parts, load_strict, open_weights, strip_prefix
 
 
 def layer() -> nn.Linear:
@@ -125,4 +125,4 @@ def test_optional_names_may_be_missing() -> None:
 
 
 def test_under_strips_a_prefix() -> None:
-    assert under({"a.b": torch.tensor(1), "c": torch.tensor(2)}, "a.").keys() == {"b"}
+    assert strip_prefix({"a.b": torch.tensor(1), "c": torch.tensor(2)}, "a.").keys() == {"b"}

@@ -54,7 +54,7 @@ def test_a_frame_is_told_by_the_last_span_that_reaches_it(sizes, spans, data) ->
 def test_unknown_signs_and_missing_lists_are_refused() -> None:
     with pytest.raises(UsageError, match=r"sign of a span to be \+ or -"):
         anchor_tables([[("*", 0.1, 0.2)]], [25], hop=1920, rate=48_000)
-    with pytest.raises(UsageError, match="one list of spans an item"):
+    with pytest.raises(UsageError, match="one list of spans per item"):
         anchor_tables([], [25], hop=1920, rate=48_000)
 
 

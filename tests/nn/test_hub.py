@@ -118,7 +118,7 @@ def test_a_name_that_is_looked_up_for_ever_is_no_answer(monkeypatch: pytest.Monk
     held = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: held.wait() and [])
     monkeypatch.setattr(hub_module, "_PATIENCE_SECONDS", 0.05)
-    assert not hub_module._answers("hub.invalid", 443)
+    assert not hub_module._accepts_connections("hub.invalid", 443)
     held.set()
 
 

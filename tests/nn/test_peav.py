@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sam_audio_bench.errors import Precondition, UsageError
-from sam_audio_bench.nn.checkpoint import load_strict, under
+from sam_audio_bench.nn.checkpoint import load_strict, strip_prefix
 from sam_audio_bench.nn.peav import (
     PEAVConfig,
     PEAVTransformer,
@@ -22,7 +22,7 @@ from sam_audio_bench.nn.peav import (
     restore_buffers,
     tokenize,
 )
-from sam_audio_bench.nn.text import quiet
+from sam_audio_bench.nn.text import silence_transformers
 from sam_audio_bench.nn.tiny import randomise, write_tokenizer
 
 NETWORK = 2e-6
@@ -49,7 +49,7 @@ def test_the_references_states(golden, golden_json, error) -> None:
     tensors, weights = golden("judge_io"), golden("judge")
     with torch.device("meta"):
         model = PEAVTransformer(PEAVConfig.of(golden_json("judge_config")["transformer"])).eval()
-    load_strict(model, under(weights, "transformer."), source=HERE)
+    load_strict(model, strip_prefix(weights, "transformer."), source=HERE)
     frames = nn.functional.linear(
         tensors["mid.codec"].transpose(1, 2), weights["data_proj.weight"], weights["data_proj.bias"]
     )
@@ -80,7 +80,7 @@ def oracle(config: PEAVConfig, state: dict[str, Tensor]) -> Any:
         rms_norm_eps=config.rms_norm_eps,
         attention_bias=config.attention_bias,
     )
-    with quiet():
+    with silence_transformers():
         kind: Any = PeAudioEncoder
         model = kind(options).eval()
     model.embedder = _Frames()
@@ -155,7 +155,7 @@ def text_model(golden, golden_json) -> Any:
     """ModernBERT of the reference's tiny judge."""
     with torch.device("meta"):
         model = build_modern_bert(golden_json("judge_config")["text_model"], 3).eval()
-    load_strict(model, under(golden("judge"), "text_model."), source=HERE)
+    load_strict(model, strip_prefix(golden("judge"), "text_model."), source=HERE)
     restore_buffers(model)
     return model
 

@@ -286,8 +286,8 @@ def test_the_released_tower_has_the_released_keys_and_shapes() -> None:
     [
         ({"pool_type": "avg"}, "expected pool_type \"attn\" in pe_config.json, found 'avg'"),
         ({"heads": 3, "use_rope2d": False}, "expected a width that divides into heads"),
-        ({"heads": 8}, "expected heads of a width that four divides"),
-        ({"heads": 0}, "expected heads of a width that four divides"),
+        ({"heads": 8}, "expected heads of a width divisible by four"),
+        ({"heads": 0}, "expected heads of a width divisible by four"),
         ({"attn_pooler_heads": 5}, "expected a width that divides into heads"),
     ],
 )

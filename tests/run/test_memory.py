@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sam_audio_bench.decoding import claimed_size
+from sam_audio_bench.decoding import declared_size
 from sam_audio_bench.run import memory
 from sam_audio_bench.run.plan import make_plan
 
@@ -54,11 +54,11 @@ def test_room_for_temporary_files(table: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_files_claim(table: Path, tmp_path: Path) -> None:
-    assert claimed_size(table.with_name("long.wav")) == SIZE
-    assert claimed_size(table.with_name("short.wav")) is None  # too few bytes to be long
-    assert claimed_size(tmp_path / "absent.wav") is None
+    assert declared_size(table.with_name("long.wav")) == SIZE
+    assert declared_size(table.with_name("short.wav")) is None  # too few bytes to be long
+    assert declared_size(tmp_path / "absent.wav") is None
     (tmp_path / "text.wav").write_bytes(b"no sound" * 200_000)
-    assert claimed_size(tmp_path / "text.wav") is None
+    assert declared_size(tmp_path / "text.wav") is None
 
 
 def test_the_limit_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

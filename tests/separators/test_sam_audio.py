@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.nn import SAMAudio
-from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights, strip_prefix
 from sam_audio_bench.nn.span_predictor import SpanPredictor, SpanPredictorConfig
-from sam_audio_bench.nn.tiny import TEXT_CONFIG, randomise, write_tiny, write_tokenizer
+from sam_audio_bench.nn.tiny import TEXT_CONFIG, randomise, write_tiny_checkpoint, write_tokenizer
 from sam_audio_bench.separators import sam_audio
 from sam_audio_bench.separators.sam_audio import SAMAudioSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
@@ -30,7 +30,7 @@ QUICK = {"solver": "euler", "step": 0.5, "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny", seed=0)
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny", seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -381,12 +381,12 @@ def test_a_broken_video_is_refused(separator, tmp_path, clip) -> None:
 
 @pytest.mark.bits
 def test_the_same_seed_writes_the_same_checkpoint(tmp_path, folder) -> None:
-    first, again = open_weights(folder), open_weights(write_tiny(tmp_path / "again", seed=0))
-    other = open_weights(write_tiny(tmp_path / "other", seed=1))
+    first, again = open_weights(folder), open_weights(write_tiny_checkpoint(tmp_path / "again", seed=0))
+    other = open_weights(write_tiny_checkpoint(tmp_path / "other", seed=1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     with pytest.raises(Precondition, match="without a checkpoint"):
-        write_tiny(folder)
+        write_tiny_checkpoint(folder)
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +400,7 @@ def released(folder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pa
     for name in ("config.json", "pe_config.json"):
         (official / name).write_bytes((folder / name).read_bytes())
     encoder = transformers.T5EncoderModel(transformers.T5Config(**TEXT_CONFIG))
-    load_strict(encoder, under(tensors, "text_encoder.model."), source=folder)
+    load_strict(encoder, strip_prefix(tensors, "text_encoder.model."), source=folder)
     encoder.save_pretrained(text)
     write_tokenizer(text)
     return official, text

@@ -26,7 +26,7 @@ def test_the_test_split_says_what_is_missing_where_it_belongs_and_what_works(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("SABENCH_DATA", str(tmp_path))
-    monkeypatch.setattr("sam_audio_bench.nn.hub._reachable", lambda: False)
+    monkeypatch.setattr("sam_audio_bench.nn.hub._is_hub_reachable", lambda: False)
     with pytest.raises(Precondition) as caught:
         load_task(name, "test")
     message = str(caught.value)

@@ -22,7 +22,7 @@ from sam_audio_bench.judge.network import JudgeNetwork
 from sam_audio_bench.judge.processor import JudgeProcessor
 from sam_audio_bench.judge.training.recipe import Recipe
 from sam_audio_bench.judge.word_vectors import WordTokenizer
-from sam_audio_bench.nn.checkpoint import load_strict, open_weights, under
+from sam_audio_bench.nn.checkpoint import load_strict, open_weights, strip_prefix
 
 __all__ = [
     "PARTS_OF",
@@ -245,7 +245,7 @@ def load_part(name: str, place: str) -> _Part:
     config, tensors = load_json(folder / "config.json"), open_weights(folder)
     if "small" not in config:
         return _Part(config=config, tensors=tensors, folder=folder)
-    return _Part(config=config["small"][name], tensors=under(tensors, f"ear.{name}."), folder=folder)
+    return _Part(config=config["small"][name], tensors=strip_prefix(tensors, f"ear.{name}."), folder=folder)
 
 
 def _processor_with_words(judge: SAJ, words: Path) -> JudgeProcessor:

@@ -1,17 +1,19 @@
-"""The metrics as pure functions on tensors: keyword-only, float64, dB; CPU and CUDA.
+"""Metrics as pure functions on tensors, with keyword-only arguments; float64, dB; on CPU and CUDA.
 
-    energy       energy, the one definition of silence, decibels, statuses
+    energy       energy, the definition of silence, decibels, statuses
     ratios       snr, si_sdr, si_snr, sd_sdr, sa_sdr
     frames       framewise_sdr
     filters      correlation, least-squares projection and filtering in blocks
     bss          bss_sources, bss_images, si_sir, si_sar
-    permutation  which estimate is of which reference
+    permutation  assignment of estimates to references
     spectral     mrstft
-    hearing      energies in bands, loudness and alignment, in numpy
-    perceptual   what listeners would say beside the reference: 1-5 instead of dB
-    modulation   srmr: how fast envelopes move; no unit
+    hearing      auditory band energies, loudness and alignment, in numpy
+    perceptual   predicted listener ratings given the reference: 1-5 instead of dB
+    modulation   srmr: modulation spectrum of envelopes; no unit
+    music        scores from 0 to 100 that are reported in music separation
+    selection    exact percentiles and medians of data in parts, in numpy
     activity     active_spans, span_overlap: in numpy, seconds instead of dB
-    lag          lag_seconds: how late an estimate is
+    lag          lag_seconds: delay of an estimate
     distributions  distances of sets of vectors, in numpy
     loudness     integrated loudness of BS.1770-4: in numpy, LUFS
 

@@ -1,6 +1,6 @@
-"""When a sound is active, and how well two lists of spans agree.
+"""Detection of the spans in which a sound is active, and agreement of two lists of spans.
 
-`active_spans` gives the spans that the reference implementation of SAM Audio gives (pydub's detection of non-silence),
+`active_spans` returns the same spans as the reference implementation of SAM Audio (pydub's detection of non-silence),
 from prefix sums over 16-bit samples instead of a loop over windows. Times are whole milliseconds until the end.
 """
 
@@ -22,11 +22,11 @@ __all__ = ["MODES", "Overlap", "active_spans", "merge_spans", "span_overlap"]
 MODES = ("rel_to_max", "abs")
 """rel_to_max: the threshold is relative to the loudest window; abs: to full scale."""
 
-_RATE = 24_000  # what the reference resamples to
-_MS = _RATE // 1000  # samples a millisecond
+_RATE = 24_000  # sampling rate of the reference implementation
+_MS = _RATE // 1000  # samples per millisecond
 _STEP = 10  # ms between windows that are tested for silence
-_AT_ONCE = 1 << 20  # samples that are converted at once
-_PEAK_STEP = 100  # ms between windows among which the loudest is looked for
+_AT_ONCE = 1 << 20  # samples that are converted per block
+_PEAK_STEP = 100  # ms between windows that the loudest is chosen from
 _FULL_SCALE = 32_768
 
 Times = Sequence[tuple[float, float]]
@@ -43,23 +43,23 @@ class Overlap(NamedTuple):
 def active_spans(
     samples: Tensor, rate: int, *, threshold: float = -40.0, mode: str = "rel_to_max", window: float = 0.25
 ) -> list[tuple[float, float]]:
-    """Where a signal sounds: what is left after all windows, 10 ms apart, at or below the threshold.
+    """Detects where a signal is active: what remains without all windows, 10 ms apart, at or below the threshold.
 
-    The RMS of a window is taken over all channels together, so that anti-phase channels do not cancel. A sound is
-    found to 10 ms at best; pauses below a window are not found at all; a signal shorter than a window is one span.
+    The RMS of a window is over all channels together, so that anti-phase channels do not cancel. The resolution is
+    10 ms at best; pauses shorter than a window are not detected; a signal shorter than a window is one span.
 
     Args:
-        samples: ``[channels, time]``, full scale ±1; beyond it they are clipped.
-        rate: samples a second.
-        threshold: dB relative to the loudest window (of those 100 ms apart) or to full scale, as ``mode`` says.
+        samples: ``[channels, time]``, full scale ±1; values beyond it are clipped.
+        rate: sampling rate in Hz.
+        threshold: dB relative to the loudest window (of those 100 ms apart) or to full scale, depending on ``mode``.
         mode: one of `MODES`.
-        window: seconds, in whole milliseconds, of a window and so of the shortest silence.
+        window: length of a window, and hence of the shortest silence, in seconds; rounded to milliseconds.
 
     Returns:
-        Spans ``(start, end)`` in seconds, apart and in order; none for digital silence.
+        Spans ``(start, end)`` in seconds, disjoint and sorted; empty for digital silence.
 
     Raises:
-        UsageError: samples of another shape or not finite, an unknown mode, or a window below 10 ms.
+        UsageError: samples have another shape or are not finite, the mode is unknown, or the window is below 10 ms.
 
     >>> import torch
     >>> burst = torch.zeros(1, 24_000)
@@ -93,7 +93,7 @@ def active_spans(
 
 
 def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The same times as spans that are apart and in order; spans that touch become one.
+    """Merges spans that overlap or touch; returns disjoint spans in order.
 
     >>> merge_spans([(2.0, 3.0), (0.0, 1.0), (1.0, 1.5)])
     [(0.0, 1.5), (2.0, 3.0)]
@@ -108,15 +108,15 @@ def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float
 
 
 def span_overlap(*, reference: Times, estimate: Times, merge: bool = True) -> Overlap:
-    """Intersection over union, share of the reference that is found, share of the estimate that is right.
+    """Computes intersection over union, recall and precision of estimated spans.
 
     With I the summed intersections of all pairs of spans, R and E the summed lengths: ``I / (R + E - I)``, ``I / R``
     and ``I / E``; 0 where the denominator is 0.
 
     Args:
         reference: true spans ``(start, end)``, seconds.
-        estimate: found spans ``(start, end)``, seconds.
-        merge: merge the spans of each list first, so that nothing counts twice. False: the formula of the reference
+        estimate: estimated spans ``(start, end)``, seconds.
+        merge: merge the spans of each list first, so that no time counts twice. False: the formula of the reference
             implementation of SAM Audio, which exceeds 1 where the spans of one list overlap.
 
     >>> span_overlap(reference=[(0.5, 2.0)], estimate=[(0.0, 1.0)])
@@ -130,9 +130,9 @@ def span_overlap(*, reference: Times, estimate: Times, merge: bool = True) -> Ov
     for start, end in estimate:
         for other_start, other_end in reference:
             common += max(0.0, min(end, other_end) - max(start, other_start))
-    wanted = [end - start for start, end in reference]
+    true = [end - start for start, end in reference]
     found = [end - start for start, end in estimate]
-    wholes = sum(found + wanted) - common, sum(wanted), sum(found)  # one running sum: the reference's last bit
+    wholes = sum(found + true) - common, sum(true), sum(found)  # one running sum: bitwise as in the reference
     shares = (_share(common, whole) for whole in wholes)
     return Overlap(*(min(1.0, share) if merge else share for share in shares))  # rounding can lift a share above 1
 
@@ -142,9 +142,10 @@ def _share(part: float, whole: float) -> float:
 
 
 def _energies(samples: Tensor, rate: int) -> NDArray[np.int64]:
-    """Energy up to each millisecond ``[milliseconds + 1]``, of all channels, as integers: the same in any blocks.
+    """Returns the cumulative energy of all channels per millisecond, ``[milliseconds + 1]``.
 
-    The reference counts whole milliseconds, the last one rounded, and fills it up with zeros.
+    Integers, so that it does not depend on the division into blocks. As in the reference implementation, the length is
+    rounded to whole milliseconds, and the last one padded with zeros.
     """
     found, total = [], 0
     for block in _blocks(samples, rate):
@@ -159,19 +160,19 @@ def _energies(samples: Tensor, rate: int) -> NDArray[np.int64]:
 
 
 def _blocks(samples: Tensor, rate: int) -> Iterator[NDArray[np.int16]]:
-    """Samples at 24 kHz, all but the last block of whole milliseconds."""
+    """Yields samples at 24 kHz, in blocks of whole milliseconds except for the last."""
     divisor = math.gcd(rate, _RATE)
     up, down = _RATE // divisor, rate // divisor
     periods = max(1, _AT_ONCE // (_MS * max(up, down))) * _MS
     for start in range(0, samples.shape[1], periods * down):
-        part = samples[:, start : start + periods * down + 1]  # one more, towards which the last ones go
+        part = samples[:, start : start + periods * down + 1]  # one more sample, for the interpolation of the last ones
         last = start + periods * down >= samples.shape[1]
         yield _resample(_pcm16(part), rate)[:, : None if last else periods * up]
         count_accessed(part.numel())
 
 
 def _pcm16(samples: Tensor) -> NDArray[np.int16]:
-    """16-bit samples, rounded half to even and clipped; the product with a power of two is exact in float32."""
+    """Converts to 16 bits, rounding half to even and clipping; the product with a power of two is exact in float32."""
     scaled = samples.detach().cpu().float().numpy() * np.float32(_FULL_SCALE)
     if not np.isfinite(scaled).all():
         raise UsageError("expected finite samples, found NaN or infinity")
@@ -180,7 +181,7 @@ def _pcm16(samples: Tensor) -> NDArray[np.int16]:
 
 
 def _resample(pcm: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
-    """Linear interpolation at 24 kHz in integers, rounded down; no filter, as in the reference.
+    """Interpolates linearly at 24 kHz in integers, rounding down; without a filter, as in the reference.
 
     Sample j lies at ``j * rate / 24000`` of the input; the last one is at or before the input's last sample.
     """
@@ -193,13 +194,13 @@ def _resample(pcm: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
     step, part = np.divmod(np.arange(up) * down, up)  # the positions repeat: a division for each would be slow
     whole = (np.arange(periods)[:, None] * down + step).ravel()[:count]
     weight = np.tile(part.astype(np.int32), periods)[:count]
-    after = np.minimum(whole + 1, pcm.shape[1] - 1)  # has no weight where it would be beyond the end
+    after = np.minimum(whole + 1, pcm.shape[1] - 1)  # clipped indices have weight 0
     before = pcm[:, whole].astype(np.int32)
     return (before + (pcm[:, after] - before) * weight // up).astype(np.int16)  # below 2^16 * 24000 < 2^31
 
 
 def _gaps(silent: NDArray[np.int64], length: int, size: int) -> list[tuple[float, float]]:
-    """What windows of ``size`` that start at ``silent`` leave of ``length``, all in ms; the result in seconds."""
+    """Returns the spans of ``length`` outside windows of ``size`` that start at ``silent``; ms in, seconds out."""
     apart = np.diff(silent) > size
     first = np.append(True, apart)[: len(silent)]
     final = np.append(apart, True)[: len(silent)]

@@ -1,12 +1,12 @@
-"""BSS-eval: an estimate split into filtered target, spatial distortion, interference and artifacts.
+"""BSS-eval: decomposition of an estimate into filtered target, spatial distortion, interference and artifacts.
 
     S  sources      C  channels      F  frames
 
 Both versions share one decomposition. Let ``P_j ŝ`` be the projection of an estimate on its own reference delayed by
-0 ... 511 samples, and ``P ŝ`` that on all references so delayed. v3 forgives the filter, v4 counts it as spatial
-distortion and looks at the result in frames. Sources: Vincent, Gribonval and Févotte, "Performance measurement in blind
-audio source separation", IEEE TASLP 2006; Vincent et al., "First stereo audio source separation evaluation campaign",
-ICA 2007; Stöter, Liutkus and Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018.
+0 ... 511 samples, and ``P ŝ`` that on all references so delayed. v3 ignores the filter, v4 counts it as spatial
+distortion and evaluates the result in frames. Sources: Vincent, Gribonval and Févotte, "Performance measurement in
+blind audio source separation", IEEE TASLP 2006; Vincent et al., "First stereo audio source separation evaluation
+campaign", ICA 2007; Stöter, Liutkus and Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018.
 """
 
 from __future__ import annotations
@@ -56,38 +56,38 @@ class BSSImagesScores(NamedTuple):
 
 
 class Decomposition(NamedTuple):
-    """Energies of the parts of each estimate ``ŝ`` of a reference ``s``, one frame or more: ``[estimates, F]``."""
+    """Energies of the parts of each estimate ``ŝ`` of a reference ``s`` in one or more frames, ``[estimates, F]``."""
 
     reference: Tensor  # |s|²
     estimate: Tensor  # |ŝ|²
     target: Tensor  # |P_j ŝ|²
     projection: Tensor  # |P ŝ|²
     spatial: Tensor  # |P_j ŝ - s|²
-    interference: Tensor  # |P ŝ - P_j ŝ|², NaN where no other reference sounds
+    interference: Tensor  # |P ŝ - P_j ŝ|², NaN if all other references are silent
     artifacts: Tensor  # |ŝ - P ŝ|²
     filtered_error: Tensor  # |ŝ - P_j ŝ|²
     error: Tensor  # |ŝ - s|²
 
     def ratio(self, signal: Tensor, error: Tensor) -> Tensor:
-        """`score_db` of two of the parts."""
+        """Returns `score_db` of two of the parts."""
         return score_db(self.reference, self.estimate, signal, error)
 
 
 def bss_sources(*, reference: Tensor, estimate: Tensor, taps: int = 512) -> BSSSourcesScores:
-    """BSS-eval v3 for single-channel sources, the estimates in the order of the references.
+    """Computes BSS-eval v3 for single-channel sources, the estimates in the order of the references.
 
-    ``SDR = |P_j ŝ|² / |ŝ - P_j ŝ|²``, ``SIR = |P_j ŝ|² / |P ŝ - P_j ŝ|²``, ``SAR = |P ŝ|² / |ŝ - P ŝ|²``: blind to
-    gain, polarity and any filter of ``taps`` taps, delays among them. Source: Vincent et al. 2006.
+    ``SDR = |P_j ŝ|² / |ŝ - P_j ŝ|²``, ``SIR = |P_j ŝ|² / |P ŝ - P_j ŝ|²``, ``SAR = |P ŝ|² / |ŝ - P ŝ|²``: invariant
+    to gain, polarity and any filter of ``taps`` taps, including delays. Source: Vincent et al. 2006.
 
     Args:
         reference: ``[S, time]``.
         estimate: ``[S, time]``.
-        taps: length of the forgiven filter.
+        taps: length of the allowed filter.
 
     Returns:
-        Scores ``[S]`` by the rules of `functional.snr`. The SIR is NaN where no other reference sounds, SIR and SAR
-        where the signals are too short to tell the references' filters apart (``time + taps - 1 < S * taps``). A little
-        above that they mean nothing: the filters forgive ``S * taps / (time + taps - 1)`` of any random error.
+        Scores ``[S]`` by the rules of `functional.snr`. The SIR is NaN if all other references are silent, SIR and SAR
+        if the signals are too short to determine the references' filters (``time + taps - 1 < S * taps``). Slightly
+        above that they are meaningless: the filters absorb ``S * taps / (time + taps - 1)`` of any random error.
 
     Raises:
         UsageError: the shapes differ or are not ``[sources, time]``.
@@ -112,26 +112,26 @@ def bss_images(
     hop: float = 1.0,
     tail: str = "drop",
 ) -> BSSImagesScores:
-    """BSS-eval v4 for multichannel images: filters from the whole signals, scores of each frame.
+    """Computes BSS-eval v4 for multichannel images: filters of the whole signals, scores of each frame.
 
     ``SDR = |s|² / |ŝ - s|²``, ``ISR = |s|² / |P_j ŝ - s|²``, ``SIR = |P_j ŝ|² / |P ŝ - P_j ŝ|²``,
     ``SAR = |P ŝ|² / |ŝ - P ŝ|²``. Source: Vincent et al. 2007; Stöter et al. 2018 for the frames.
-    Frames are cut before they are filtered, as museval does; its silent frames, though, are undefined for every
-    source, while here a silent reference concerns its own source only and a silent estimate gets `FLOOR_DB`.
+    Frames are cut before they are filtered, as in museval. Its silent frames are undefined for every source, while here
+    a silent reference affects its own source only and a silent estimate scores `FLOOR_DB`.
 
     Args:
-        reference: ``[S, C, time]``; a float32 song is widened in parts.
+        reference: ``[S, C, time]``; float32 is converted to float64 in parts.
         estimate: ``[S, C, time]``.
-        rate: samples a second.
+        rate: sampling rate in Hz.
         taps: length of the projection's filters.
         window: length of a frame in seconds; inf for one frame.
-        hop: distance of frames in seconds.
+        hop: time between frames in seconds.
         tail: see `functional.frames`.
 
     Returns:
-        Scores ``[S, F]`` by the rules of `functional.snr` within each frame. The SIR is NaN where no other reference
-        sounds in the whole signal, SIR and SAR where ``time + taps - 1 < S * C * taps``, the ISR, whose filters are
-        those of one source, where ``time + taps - 1 < C * taps``. Frames may be shorter than the filters, which are
+        Scores ``[S, F]`` by the rules of `functional.snr` within each frame. The SIR is NaN if all other references
+        are silent throughout, SIR and SAR if ``time + taps - 1 < S * C * taps``, and the ISR, whose filters are those
+        of one source, if ``time + taps - 1 < C * taps``. Frames may be shorter than the filters, which are
         fitted to the whole signals.
 
     Raises:
@@ -150,7 +150,7 @@ def bss_images(
 
 
 def si_sir(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """Scale-invariant SIR ``|P_j ŝ|² / |P ŝ - P_j ŝ|²`` with one tap: how much of the other sources is left.
+    """Computes the scale-invariant SIR ``|P_j ŝ|² / |P ŝ - P_j ŝ|²`` with one tap: leakage of the other sources.
 
     Source: Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, section 3.2.
 
@@ -159,7 +159,7 @@ def si_sir(*, reference: Tensor, estimate: Tensor) -> Tensor:
         estimate: ``[S, time]``.
 
     Returns:
-        Scores ``[S]`` as `bss_sources` gives them, dB.
+        Scores ``[S]`` as in `bss_sources`, dB.
 
     Raises:
         UsageError: the shapes differ or are not ``[sources, time]``.
@@ -168,10 +168,10 @@ def si_sir(*, reference: Tensor, estimate: Tensor) -> Tensor:
 
 
 def si_sar(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """Scale-invariant SAR ``|P_j ŝ|² / |ŝ - P ŝ|²`` with one tap: how much was added that is in no source.
+    """Computes the scale-invariant SAR ``|P_j ŝ|² / |ŝ - P ŝ|²`` with one tap: what is in none of the sources.
 
-    With this numerator the noise-to-signal ratios of `si_sir` and `si_sar` add up to that of `si_sdr`; fast_bss_eval
-    has ``|P ŝ|²`` there, as BSS-eval does. Source and shapes as for `si_sir`.
+    With this numerator the noise-to-signal ratios of `si_sir` and `si_sar` sum to that of `si_sdr`; fast_bss_eval uses
+    ``|P ŝ|²`` instead, as BSS-eval does. Source and shapes as for `si_sir`.
     """
     _check(reference, estimate, "sources", "time")
     parts, _ = decompose(reference[:, None], estimate[:, None], range(len(reference)), taps=1)
@@ -186,7 +186,7 @@ def decompose(
     *,
     taps: int = 512,
 ) -> tuple[Decomposition, float]:
-    """Splits each estimate of reference ``owners[e]``; the references' factorisations serve all estimates and frames.
+    """Decomposes each estimate of reference ``owners[e]``; factorises once for all estimates and frames.
 
     Args:
         reference: ``[S, C, time]``.
@@ -196,7 +196,7 @@ def decompose(
         taps: length of the filters.
 
     Returns:
-        The energies, and the condition number of the joint projection (`Projection.condition`).
+        The energies, and the condition number of the joint projection (`LeastSquaresProjector.condition`).
     """
     channels, length = reference.shape[1:]
     signals, projected = reference.flatten(0, 1), estimate.flatten(0, 1)
@@ -214,17 +214,17 @@ def decompose(
         energies[..., number] = _energies(reference[..., cut], estimate[..., cut], owners, apply)
     parts = Decomposition(*energies.unbind(0))
     sounding = (own.diagonal()[0] != 0).reshape(-1, channels).any(dim=1)
-    lonely = [not bool(sounding[torch.arange(len(sounding)) != owner].any()) for owner in owners]
-    parts.interference[lonely] = math.nan
+    without_others = [not bool(sounding[torch.arange(len(sounding)) != owner].any()) for owner in owners]
+    parts.interference[without_others] = math.nan
     return parts, joint.condition
 
 
 def _energies(reference: Tensor, estimate: Tensor, owners: Sequence[int], apply: Filters) -> Tensor:
-    """The fields of a Decomposition in one frame, ``[fields, estimates]``."""
+    """Returns the fields of a Decomposition in one frame, ``[fields, estimates]``."""
     energies: Tensor = estimate.new_zeros(len(Decomposition._fields), len(estimate), dtype=torch.float64)
     for part, filtered in apply(reference.flatten(0, 1)):
         target, projection = filtered.reshape(2, *estimate.shape[:2], -1)
-        truth, given = _cut(reference, part)[list(owners)], _cut(estimate, part)
+        truth, given = _padded_part(reference, part)[list(owners)], _padded_part(estimate, part)
         parts = Decomposition(
             reference=truth,
             estimate=given,
@@ -240,8 +240,8 @@ def _energies(reference: Tensor, estimate: Tensor, owners: Sequence[int], apply:
     return energies
 
 
-def _cut(signals: Tensor, part: slice) -> Tensor:
-    """Samples ``[..., part]`` in float64, zeros after the end."""
+def _padded_part(signals: Tensor, part: slice) -> Tensor:
+    """Returns samples ``[..., part]`` in float64, with zeros after the end."""
     found = signals[..., part]
     return pad(found, (0, part.stop - part.start - found.shape[-1])).double()
 

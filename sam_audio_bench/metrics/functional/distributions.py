@@ -1,4 +1,4 @@
-"""Distances between two sets of vectors, in float64. Letters: N and M vectors of each set, D their width, G recordings.
+"""Distances between two sets of vectors, in float64. Shape legend: N and M vectors, of dimension D, of G recordings.
 
 Everything is a sum in a fixed order or a decomposition of matrices of at most D rows, so that neither the order of the
 vectors nor the number of threads changes more than the last digits.
@@ -18,35 +18,35 @@ from sam_audio_bench.errors import UsageError
 __all__ = [
     "Gaussian",
     "KernelSums",
-    "frechet_between",
+    "fit_gaussian",
     "frechet_distance",
-    "gaussian",
+    "gaussian_frechet_distance",
     "kernel_distance",
     "kernel_sums",
     "median_distance",
 ]
 
 SCALE = 100.0
-"""By which kernel distances are multiplied, as published."""
+"""Factor of kernel distances, as published."""
 
 _BLOCK = 1 << 22  # kernel values at once
-_MOST = 4000  # vectors of which all pairs are looked at for a median
+_MAX_VECTORS = 4000  # whose pairwise distances a median is computed from
 
 Floats = NDArray[np.float64]
 
 
 class Gaussian(NamedTuple):
-    """Mean ``[D]`` of vectors, and ``[min(N, D), D]``, whose product with itself is their covariance."""
+    """Mean ``[D]`` of vectors, and a root ``R [min(N, D), D]`` of their covariance ``Rᵀ R``."""
 
     mean: Floats
     root: Floats
 
 
-def gaussian(vectors: NDArray[Any]) -> Gaussian:
-    """The normal distribution with mean and covariance (divisor N - 1) of vectors ``[N, D]``.
+def fit_gaussian(vectors: NDArray[Any]) -> Gaussian:
+    """Fits a normal distribution by mean and covariance (divisor N - 1) to vectors ``[N, D]``.
 
     Raises:
-        UsageError: fewer than two vectors, or one that is not finite.
+        UsageError: there are fewer than two vectors, or one is not finite.
     """
     values = _checked(vectors)
     mean = values.mean(axis=0)
@@ -55,11 +55,11 @@ def gaussian(vectors: NDArray[Any]) -> Gaussian:
     return Gaussian(mean, root)
 
 
-def frechet_between(one: Gaussian, other: Gaussian) -> float:
-    """The squared Fréchet (2-Wasserstein) distance of two normal distributions (Dowson and Landau, 1982).
+def gaussian_frechet_distance(one: Gaussian, other: Gaussian) -> float:
+    """Computes the squared Fréchet (2-Wasserstein) distance of two normal distributions (Dowson and Landau, 1982).
 
-    ``|a - b|² + tr(A + B - 2 (A B)^½)``, the last trace as the sum of the singular values of a product of roots of A
-    and B, which needs no square root of a matrix and holds for covariances without full rank.
+    ``|a - b|² + tr(A + B - 2 (A B)^½)``, with the last trace as the sum of the singular values of a product of roots
+    of A and B, which needs no matrix square root and also holds for covariances without full rank.
     """
     apart = one.mean - other.mean
     shared = np.linalg.svd(one.root @ other.root.T, compute_uv=False).sum()
@@ -68,26 +68,26 @@ def frechet_between(one: Gaussian, other: Gaussian) -> float:
 
 
 def frechet_distance(x: NDArray[Any], y: NDArray[Any]) -> float:
-    """The Fréchet distance of vectors ``[N, D]`` and ``[M, D]`` as they are; too large for few of them.
+    """Computes the Fréchet distance of vectors ``[N, D]`` and ``[M, D]``, which is biased upwards for few vectors.
 
-    Source: Kilgour et al., "Fréchet audio distance", Interspeech 2019. Raises UsageError as `gaussian`, and where the
-    widths differ.
+    Source: Kilgour et al., "Fréchet audio distance", Interspeech 2019. Raises UsageError as `fit_gaussian`, and if the
+    dimensions differ.
 
     >>> frechet_distance(np.array([[0.0], [2.0]]), np.array([[3.0], [5.0]]))
     9.0
     """
-    _same_width(x, y)
-    return frechet_between(gaussian(x), gaussian(y))
+    _check_same_width(x, y)
+    return gaussian_frechet_distance(fit_gaussian(x), fit_gaussian(y))
 
 
 def median_distance(vectors: NDArray[Any]) -> float:
-    """Median of the distances of all pairs of vectors ``[N, D]``; of more than 4000, of every k-th in sorted order.
+    """Computes the median pairwise distance of vectors ``[N, D]``; beyond 4000, of every k-th in sorted order.
 
     Raises:
-        UsageError: as `gaussian`, or half of the pairs are equal, so that it is 0.
+        UsageError: as for `fit_gaussian`, or half of the pairs are equal, so that the median is 0.
     """
     values = _checked(vectors)
-    if (step := -(-len(values) // _MOST)) > 1:
+    if (step := -(-len(values) // _MAX_VECTORS)) > 1:
         values = values[np.lexsort(values.T[::-1])][::step]
     found = float(np.median(pdist(values)))
     if not found > 0:
@@ -98,19 +98,19 @@ def median_distance(vectors: NDArray[Any]) -> float:
 
 
 class KernelSums(NamedTuple):
-    """Sums of kernel values over pairs of vectors of G recordings, and how many pairs each is of: ``[G, G]`` each."""
+    """Sums of kernel values over pairs of vectors of G recordings, and the numbers of pairs: ``[G, G]`` each."""
 
     sums: Floats
     pairs: Floats
 
-    def mean(self, chosen: NDArray[np.intp] | None = None) -> float:
-        """The mean over pairs of vectors of different recordings among some of them; NaN where there is none."""
+    def mean_between_recordings(self, chosen: NDArray[np.intp] | None = None) -> float:
+        """Returns the mean over pairs of different recordings, of all or the chosen ones; NaN if there are none."""
         sums, pairs = self if chosen is None else (table[np.ix_(chosen, chosen)] for table in self)
         count = pairs.sum() - np.trace(pairs)
         return float((sums.sum() - np.trace(sums)) / count) if count else float("nan")
 
-    def whole_mean(self) -> float:
-        """The mean over all pairs, those of one recording included; NaN where there is none."""
+    def mean_of_all_pairs(self) -> float:
+        """Returns the mean over all pairs, including those within a recording; NaN if there are none."""
         count = self.pairs.sum()
         return float(self.sums.sum() / count) if count else float("nan")
 
@@ -118,15 +118,15 @@ class KernelSums(NamedTuple):
 def kernel_sums(
     x: NDArray[Any], y: NDArray[Any], places: tuple[NDArray[np.intp], NDArray[np.intp]], size: int, bandwidth: float
 ) -> KernelSums:
-    """Sums of ``exp(-|a - b|² / (2 bandwidth²))`` over vectors a of each recording and b of each.
+    """Sums ``exp(-|a - b|² / (2 bandwidth²))`` over vectors a and b per pair of recordings.
 
-    A vector makes no pair with itself where ``x is y``.
+    If ``x is y``, pairs of a vector with itself are excluded.
 
     Args:
         x: ``[N, D]``.
         y: ``[M, D]``.
-        places: numbers of the recordings that the vectors are of, ``[N]`` and ``[M]``.
-        size: how many recordings there are, G.
+        places: indices of the vectors' recordings, ``[N]`` and ``[M]``.
+        size: number of recordings, G.
         bandwidth: above 0, in the unit of the vectors.
     """
     ones, others = (np.asarray(some, dtype=np.float64) for some in (x, y))
@@ -151,31 +151,32 @@ def kernel_distance(
     bandwidth: float | None = None,
     groups: tuple[Sequence[Hashable], Sequence[Hashable]] | None = None,
 ) -> float:
-    """100 times the unbiased estimate of the squared maximum mean discrepancy with a Gaussian kernel; may be negative.
+    """Computes 100 times the unbiased squared maximum mean discrepancy with a Gaussian kernel; may be negative.
 
-    Source: Chung et al., "KAD: no more FAD!", arXiv:2502.15602, after Gretton et al., JMLR 2012. Where vectors of one
-    recording are in both sets, or several in one, they are not independent, and the published mean over all pairs is
-    not unbiased; with ``groups`` pairs of one recording are left out of all three means.
+    Source: Chung et al., "KAD: no more FAD!", arXiv:2502.15602, after Gretton et al., JMLR 2012. If a
+    recording has vectors in both sets, or several in one, they are not independent, and the published mean over all
+    pairs is biased; with ``groups``, pairs within a recording are excluded from all three means.
 
     Args:
-        x: ``[N, D]``, of what is judged.
+        x: ``[N, D]``, of the estimates.
         y: ``[M, D]``, of the reference set.
-        bandwidth: of the kernel; None: `median_distance` of the reference set.
-        groups: recordings that the vectors are of, ``[N]`` and ``[M]``; None: each vector is one of its own.
+        bandwidth: bandwidth of the kernel; None: `median_distance` of the reference set.
+        groups: the vectors' recordings, ``[N]`` and ``[M]``; None: each vector is a recording of its own.
 
     Raises:
-        UsageError: as `gaussian` and `median_distance`, widths that differ, or fewer than two recordings in a set.
+        UsageError: as for `fit_gaussian` and `median_distance`, or the dimensions differ, or a set has fewer than two
+            recordings.
     """
-    _same_width(x, y)
+    _check_same_width(x, y)
     ones, others = _checked(x), _checked(y)
     width = median_distance(others) if bandwidth is None else bandwidth
     if groups is None:
         places = [np.zeros(len(some), dtype=np.intp) for some in (ones, others)]
-        size, mean = 1, KernelSums.whole_mean
+        size, mean = 1, KernelSums.mean_of_all_pairs
     else:
         names = {name: place for place, name in enumerate(dict.fromkeys([*groups[0], *groups[1]]))}
         places = [np.array([names[name] for name in some], dtype=np.intp) for some in groups]
-        size, mean = len(names), KernelSums.mean
+        size, mean = len(names), KernelSums.mean_between_recordings
         if min(len(set(some)) for some in groups) < 2:
             raise UsageError("expected sounds of at least two recordings in each set, found one")
     within = [mean(kernel_sums(some, some, (place, place), size, width))
@@ -192,7 +193,7 @@ def _checked(vectors: NDArray[Any]) -> Floats:
     return values
 
 
-def _same_width(x: NDArray[Any], y: NDArray[Any]) -> None:
+def _check_same_width(x: NDArray[Any], y: NDArray[Any]) -> None:
     if np.shape(x)[1:] != np.shape(y)[1:]:
         raise UsageError(
             f"expected two sets of embeddings by one model, found widths {np.shape(x)[1:]} and {np.shape(y)[1:]}"

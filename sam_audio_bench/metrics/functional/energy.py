@@ -1,4 +1,4 @@
-"""Energy, silence and decibels: the one place where they are defined for the whole family.
+"""Energy, silence and decibels, as defined for all functions of this package.
 
 Everything is float64 and nothing is added to a denominator, so that scaling both signals by the same factor changes no
 value. Shape legend: ``[..., time]``, leading dimensions are kept.
@@ -21,27 +21,29 @@ __all__ = [
     "RESOLUTION_DB",
     "Moments",
     "centred",
+    "check_same_shape",
     "classify",
     "energy",
     "is_silent",
     "moments",
     "ratio_db",
     "residual_energy",
-    "same_shape",
     "score_db",
     "status_codes",
 ]
 
 RESOLUTION_DB = 250.0
-"""Beyond what sums in double precision resolve: a ratio above it is perfect, a remainder below it is rounding."""
+"""Limit of sums in double precision: a ratio above it is perfect, a remainder that far below is rounding error."""
 
 
-_CHUNK = 1 << 17  # samples that are widened to float64 at once, so that they stay in the cache
+_CHUNK = 1 << 17  # samples that are converted to float64 at once, so that they stay in the cache
 _STATUSES = tuple(Status)
-_CANCELLED = 1e-4  # below this share of its terms a difference of energies is summed from the differences instead
+_CANCELLED = (
+    1e-4  # if a difference of energies is below this share of its terms, it is summed from the samples' differences
+)
 
 
-def same_shape(reference: Tensor, estimate: Tensor) -> None:
+def check_same_shape(reference: Tensor, estimate: Tensor) -> None:
     """Raises UsageError unless both have one shape ``[..., time]``."""
     if reference.shape != estimate.shape or reference.ndim == 0:
         found = f"{list(reference.shape)} and {list(estimate.shape)}"
@@ -57,8 +59,8 @@ class Moments(NamedTuple):
 
 
 def moments(reference: Tensor, estimate: Tensor) -> Moments:
-    """Energies and inner product of two signals ``[..., time]``; raises UsageError unless they have the same shape."""
-    same_shape(reference, estimate)
+    """Computes energies and inner product of two signals ``[..., time]``; raises UsageError unless of one shape."""
+    check_same_shape(reference, estimate)
     total = reference.new_zeros(3, *reference.shape[:-1], dtype=torch.float64)
     for s, e in _chunks(reference, estimate):
         total += torch.stack([_power(s), _power(e), torch.linalg.vecdot(s, e)])
@@ -66,9 +68,9 @@ def moments(reference: Tensor, estimate: Tensor) -> Moments:
 
 
 def residual_energy(reference: Tensor, estimate: Tensor, gain: Tensor, known: Moments) -> Tensor:
-    """``|ŝ - gain s|²`` in full precision: ``[..., time]``, ``[...] -> [...]``, float64.
+    """Computes ``|ŝ - gain s|²`` in full precision: ``[..., time]``, ``[...] -> [...]``, float64.
 
-    It follows from the moments unless the terms cancel; then the samples are subtracted.
+    Computed from the moments unless the terms cancel; then the samples are subtracted.
     """
     terms = known.estimate + gain.square() * known.reference
     difference = terms - 2 * gain * known.product
@@ -82,13 +84,13 @@ def residual_energy(reference: Tensor, estimate: Tensor, gain: Tensor, known: Mo
 
 
 def _chunks(*signals: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Parts of signals of one shape, in float64."""
+    """Yields parts of signals of one shape, in float64."""
     for some in iter_blocks(*signals, size=_CHUNK):
         yield tuple(part.double() for part in some)
 
 
 def energy(signal: Tensor) -> Tensor:
-    """Sum of squares over time in float64: ``[..., time] -> [...]``."""
+    """Sums squares over time in float64: ``[..., time] -> [...]``."""
     total: Tensor = signal.new_zeros(signal.shape[:-1], dtype=torch.float64)
     for (part,) in _chunks(signal):
         total += _power(part)
@@ -96,13 +98,13 @@ def energy(signal: Tensor) -> Tensor:
 
 
 def _power(part: Tensor) -> Tensor:
-    """Sum of squares over time; a norm needs no second array, as a product would."""
+    """Sums squares over time by a norm, which needs no second array, unlike a product."""
     norm: Tensor = torch.linalg.vector_norm(part, dim=-1)
     return norm.square()
 
 
 def is_silent(signal: Tensor) -> Tensor:
-    """Where a signal is digital silence, every sample exactly zero: ``[..., time] -> [...]``, bool.
+    """Returns whether signals are digital silence, every sample exactly zero: ``[..., time] -> [...]``, bool.
 
     >>> is_silent(torch.tensor([[0.0, 0.0], [0.0, 1e-9]]))
     tensor([ True, False])
@@ -111,9 +113,9 @@ def is_silent(signal: Tensor) -> Tensor:
 
 
 def centred(signal: Tensor) -> Tensor:
-    """The signal without its mean over time, in float64 ``[..., time]``; a constant signal becomes exactly zero.
+    """Removes the mean over time, in float64 ``[..., time]``; a constant signal becomes exactly zero.
 
-    What rounding leaves of a constant, `RESOLUTION_DB` below it, is set to zero: silence keeps one definition.
+    A remainder `RESOLUTION_DB` below the signal is rounding error and set to zero, so that it counts as silence.
     """
     if is_long(signal):
         return _centred_in_blocks(signal)
@@ -135,15 +137,15 @@ def _centred_in_blocks(signal: Tensor) -> Tensor:
 
 
 def ratio_db(signal_energy: Tensor, error_energy: Tensor) -> Tensor:
-    """``10 log10(signal / error)``: at least `FLOOR_DB`, +inf above `RESOLUTION_DB`, NaN for 0/0."""
+    """Computes ``10 log10(signal / error)``: at least `FLOOR_DB`, +inf above `RESOLUTION_DB`, NaN for 0/0."""
     decibels = 10 * (signal_energy.log10() - error_energy.log10())
     return decibels.masked_fill(decibels > RESOLUTION_DB, torch.inf).clamp(min=FLOOR_DB)
 
 
 def score_db(reference: Tensor, estimate: Tensor, signal_energy: Tensor, error_energy: Tensor) -> Tensor:
-    """`ratio_db` under the family's rules: ``[...]``, dB.
+    """Computes `ratio_db` with the rules for silence: ``[...]``, dB.
 
-    NaN where the reference is silent or any sample is not finite; `FLOOR_DB` where only the estimate is silent.
+    NaN if the reference is silent or any sample is not finite; `FLOOR_DB` if only the estimate is silent.
 
     Args:
         reference: energies of the references ``[...]``.
@@ -157,19 +159,19 @@ def score_db(reference: Tensor, estimate: Tensor, signal_energy: Tensor, error_e
 
 
 def status_codes(reference: Tensor, estimate: Tensor) -> Tensor:
-    """What a score of each estimate against its reference can be worth: ``[..., time] -> [...]``.
+    """Returns the status of each estimate and its reference: ``[..., time] -> [...]``.
 
-    Indices into ``tuple(Status)``, int64. `Status.OK` where both sound; a ratio is then a number, or +inf with
+    Indices into ``tuple(Status)``, int64. `Status.OK` if neither is silent; a ratio is then finite, or +inf with
     `Status.PERFECT`.
     """
     energies = energy(reference), energy(estimate)
     silent = (energies[0] == 0).long() + 2 * (energies[1] == 0).long()
     kinds = (Status.OK, Status.SILENT_REFERENCE, Status.SILENT_ESTIMATE, Status.BOTH_SILENT)
     codes = torch.tensor([_STATUSES.index(kind) for kind in kinds], device=silent.device)[silent]
-    infinite = ~torch.isfinite(energies[0] + energies[1])  # one sample that is not finite shows in the sum
+    infinite = ~torch.isfinite(energies[0] + energies[1])  # one sample that is not finite makes the sum so
     return codes.masked_fill(infinite, _STATUSES.index(Status.NON_FINITE))
 
 
 def classify(reference: Tensor, estimate: Tensor) -> Status:
-    """`status_codes` of one estimate against one reference, both of any one shape."""
+    """Returns the status of one estimate and its reference, of any common shape, see `status_codes`."""
     return _STATUSES[int(status_codes(reference.flatten(), estimate.flatten()))]

@@ -1,9 +1,9 @@
-"""Least-squares projection on delayed copies of reference signals: the engine of BSS-eval.
+"""Least-squares projection on delayed copies of reference signals, for BSS-eval.
 
     P  reference signals      Q  projected signals      L  taps      n  samples
 
-`correlate` and `Filters` work in blocks of one small FFT size, so that time is linear in ``n`` and memory beyond the
-arguments and results is constant; float32 arguments are widened a few blocks at a time.
+`correlate` and `Filters` use blocks of one small FFT size, so that time is linear in ``n`` and memory beyond the
+arguments and results is constant; float32 arguments are converted to float64 a few blocks at a time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from sam_audio_bench.blocks import count_accessed
 
 __all__ = ["Filters", "LeastSquaresProjector", "correlate", "gram"]
 
-_BLOCKS = 16  # transformed at once: 16 signals of them take 16 MiB
-_COLUMNS = 256  # of a block of the factorisation
-_LOADINGS = (0.0, 1e-14, 1e-12, 1e-10)  # of the unit diagonal, tried in turn
+_BLOCKS = 16  # blocks per transform: for 16 signals they take 16 MiB
+_COLUMNS = 256  # block size of the factorisation
+_LOADINGS = (0.0, 1e-14, 1e-12, 1e-10)  # diagonal loadings of the unit diagonal, tried in turn
 
 
 def correlate(left: Tensor, *right: Tensor, taps: int) -> Tensor:
-    """Correlations ``Σ_n left_p[n] right_q[n + k]`` for ``0 <= k < L``: ``[P, n]``, ``[Q, n]`` … ``-> [P, ΣQ, L]``."""
+    """Computes ``Σ_n left_p[n] right_q[n + k]`` for ``0 <= k < L``: ``[P, n]``, ``[Q, n]`` … ``-> [P, ΣQ, L]``."""
     size = _fft_size(taps)
     hop = size - taps + 1
     spectrum = left.new_zeros(size // 2 + 1, len(left), sum(map(len, right)), dtype=torch.complex128)
@@ -41,7 +41,7 @@ def correlate(left: Tensor, *right: Tensor, taps: int) -> Tensor:
 
 
 class Filters:
-    """Finite impulse responses from every one of P inputs to every one of Q outputs.
+    """Finite impulse responses from each of P inputs to each of Q outputs.
 
     Args:
         taps: ``[P, Q, L]``, float64.
@@ -53,13 +53,13 @@ class Filters:
         self.response = _by_frequency(torch.fft.rfft(taps, n=self.size).transpose(0, 1))  # [frequency, Q, P]
 
     def __call__(self, signals: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Yields ``Σ_p signal_p * filter_pq`` part by part, ``n + L - 1`` samples in all, by overlap-save.
+        """Filters signals by overlap-save; yields parts of ``Σ_p signal_p * filter_pq``, ``n + L - 1`` samples in all.
 
         Args:
             signals: ``[P, n]``.
 
         Yields:
-            Which output samples they are, and the samples ``[Q, part]``, float64.
+            The slice of output samples, and the samples ``[Q, part]``, float64.
         """
         hop, before = self.size - self.length + 1, self.length - 1
         total = signals.shape[1] + before
@@ -74,7 +74,7 @@ class Filters:
 
 
 def gram(correlations: Tensor) -> Tensor:
-    """Inner products of all delayed references, block Toeplitz: ``[P, P, L] -> [P * L, P * L]``."""
+    """Builds the block Toeplitz matrix of inner products of delayed references: ``[P, P, L] -> [P * L, P * L]``."""
     taps = correlations.shape[-1]
     lags = torch.cat([correlations.flip(-1), correlations.transpose(0, 1)[..., 1:]], dim=-1)  # L - 1 ... -(L - 1)
     backwards = torch.arange(taps - 1, -1, -1, device=lags.device)
@@ -85,12 +85,13 @@ def gram(correlations: Tensor) -> Tensor:
 class LeastSquaresProjector:
     """Projects signals on the span of references delayed by ``0 ... L - 1`` samples, by the normal equations.
 
-    These are scaled to a unit diagonal and factorised once, by Cholesky. References that are dependent in double
-    precision (left equals right, one source twice) get the smallest diagonal loading that makes them solvable.
+    The equations are scaled to a unit diagonal and factorised once, by Cholesky. For references that are linearly
+    dependent in double precision (left equals right, one source twice), the smallest sufficient diagonal loading is
+    added.
 
     Args:
         own: `correlate` of the references with themselves ``[P, P, L]``.
-        length: samples of the signals.
+        length: number of samples of the signals.
     """
 
     def __init__(self, own: Tensor, length: int) -> None:
@@ -111,15 +112,15 @@ class LeastSquaresProjector:
 
     @property
     def condition(self) -> float:
-        """Estimate of the 1-norm condition number: inf where loading was needed, NaN where unsolvable."""
+        """Estimate of the 1-norm condition number: inf if loading was needed, NaN if unsolvable."""
         if not self.solvable:
             return torch.nan
         return torch.inf if self.loading else self._norm * _inverse_norm(self._factor)
 
     def filters(self, cross: Tensor) -> Tensor:
-        """Filters ``[P, Q, L]`` of the projection.
+        """Computes the filters ``[P, Q, L]`` of the projection.
 
-        They are zero for silent references; all are NaN where there are more unknowns than samples to fit, or a
+        They are zero for silent references; all are NaN if there are more unknowns than samples to fit, or a
         reference is not finite.
 
         Args:
@@ -135,7 +136,7 @@ class LeastSquaresProjector:
 
 
 def _factorise(matrix: Tensor) -> bool:
-    """Turns the lower triangle of a symmetric matrix into its Cholesky factor; False where it is not definite.
+    """Replaces the lower triangle of a symmetric matrix by its Cholesky factor; False if it is not positive definite.
 
     In place and by block columns, because `torch.linalg.cholesky` copies the matrix and then clears its upper half,
     which takes as long as the factorisation.
@@ -159,7 +160,7 @@ def _solve(factor: Tensor, sides: Tensor) -> Tensor:
 
 
 def _inverse_norm(factor: Tensor) -> float:
-    """1-norm of the inverse of a matrix from its Cholesky factor, from below.
+    """Estimates the 1-norm of the inverse of a matrix from its Cholesky factor, from below.
 
     Source: Higham, "FORTRAN codes for estimating the one-norm", ACM TOMS 1988, algorithm 2.1; as LAPACK does.
     """
@@ -176,7 +177,7 @@ def _inverse_norm(factor: Tensor) -> float:
 
 
 def _by_frequency(spectra: Tensor) -> Tensor:
-    """``[P, Q, frequency] -> [frequency, P, Q]``, in memory too: batched products of complex views are slow."""
+    """Permutes ``[P, Q, frequency] -> [frequency, P, Q]`` and copies: batched products of complex views are slow."""
     return spectra.resolve_conj().permute(2, 0, 1).contiguous()
 
 

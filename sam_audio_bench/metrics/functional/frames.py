@@ -1,4 +1,4 @@
-"""Frames, and the score that needs nothing else: SDR as BSS-eval v4 reports it."""
+"""Division into frames, and the SDR of BSS-eval v4, which needs no filters."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sam_audio_bench.metrics.functional.energy import moments, residual_energy, 
 __all__ = ["TAILS", "frames", "framewise_sdr"]
 
 TAILS = ("drop", "keep")
-"""drop: samples after the last whole frame are not scored, as in museval; keep: they make a shorter frame."""
+"""drop: samples after the last whole frame are not scored, as in museval; keep: they form a shorter frame."""
 
 
 def frames(length: int, rate: int, *, window: float = 1.0, hop: float = 1.0, tail: str = "drop") -> list[slice]:
-    """Frames of ``window`` seconds, ``hop`` seconds apart; a signal no longer than a window is one frame.
+    """Returns frames of ``window`` seconds, ``hop`` seconds apart; a signal no longer than a window is one frame.
 
     >>> frames(10, rate=4, tail="keep")
     [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
@@ -35,16 +35,16 @@ def frames(length: int, rate: int, *, window: float = 1.0, hop: float = 1.0, tai
 def framewise_sdr(
     *, reference: Tensor, estimate: Tensor, rate: int, window: float = 1.0, hop: float = 1.0, tail: str = "drop"
 ) -> Tensor:
-    """The SDR of BSS-eval v4: `functional.snr` of all channels in every frame; it needs no filters.
+    """Computes the SDR of BSS-eval v4: `functional.snr` of all channels in every frame; it needs no filters.
 
     Source: Stöter, Liutkus and Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018.
 
     Args:
         reference: ``[..., channels, time]``.
         estimate: ``[..., channels, time]``.
-        rate: samples a second.
+        rate: sampling rate in Hz.
         window: length of a frame in seconds; inf for one frame.
-        hop: distance of frames in seconds.
+        hop: time between frames in seconds.
         tail: one of `TAILS`.
 
     Returns:

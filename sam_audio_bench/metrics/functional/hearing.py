@@ -1,4 +1,4 @@
-"""What the ear keeps of a sound: energies in bands of one ERB, loudness, and delays nobody hears. In numpy.
+"""Auditory representation of sounds: energies in bands of one ERB, loudness, and alignment. In numpy.
 
 Shape legend: ``[C, N]`` channels and samples at `RATE`, ``[T, B]`` frames of 32 ms every 8 ms and `BANDS` bands.
 """
@@ -22,51 +22,51 @@ from sam_audio_bench.types import Audio
 __all__ = [
     "BANDS",
     "HOP",
+    "MIN_SECONDS",
     "RATE",
-    "SHORTEST",
     "Aligner",
     "erb_number",
     "excitation",
     "loudness",
-    "prepared",
+    "prepare_signal",
     "row_blocks",
 ]
 
 Reals = NDArray[np.float32]
 
 RATE = 32_000
-"""Hz that everything is brought to: the highest band is centred on 14 kHz."""
+"""Sampling rate in Hz that signals are converted to: the highest band is centred on 14 kHz."""
 
 BANDS = 36
-"""Bands, equally spaced on the ERB-number scale from 80 Hz to 14 kHz."""
+"""Number of bands, equally spaced on the ERB-number scale from 80 Hz to 14 kHz."""
 
-SHORTEST = 0.2
-"""Seconds below which there are too few frames to compare patterns."""
+MIN_SECONDS = 0.2
+"""Minimum duration in seconds; below, there are too few frames to compare patterns."""
 
 HOP = 256
-"""Samples from frame to frame."""
+"""Samples between frames."""
 
 _WINDOW = 1024
 
 _LOWEST, _HIGHEST = 80.0, 14_000.0
-_CORNER = 40.0  # Hz below which sound does not count; also what a constant offset leaks into
-_CHUNK = 4096  # frames under windows at once
-_ROWS = 1 << 15  # rows of long arrays at once
+_CORNER = 40.0  # Hz: high-pass cut-off, which also removes the leakage of a constant offset
+_CHUNK = 4096  # frames per transform
+_ROWS = 1 << 15  # rows per block of long arrays
 _THRESHOLD = 1e-6  # energy at the threshold of hearing: 60 dB below the loud frames of the reference
 _EXPONENT = 0.3
 
 _LONGEST_LAG = 640  # samples: 20 ms
 _REFINE = 96  # samples around the envelopes' lag: 3 ms
-_COHERENT = 0.15  # correlation of waveforms below which their maximum is chance
-_STEP = 32  # samples from envelope to envelope: 1 ms
-_SHORT = 256  # samples under an envelope's window
+_COHERENT = 0.15  # correlation of waveforms below which the position of its maximum is random
+_STEP = 32  # samples between values of envelopes: 1 ms
+_SHORT = 256  # window length of envelopes in samples
 _EDGES = np.geomspace(100, 14_000, 12)  # Hz, of the bands whose envelopes are compared
 
 
-def prepared(signal: Tensor, rate: int, peak: float) -> Reals:
-    """``[C, N]`` at `RATE`, divided by ``peak`` so that float32 holds any level, without its constant offset.
+def prepare_signal(signal: Tensor, rate: int, peak: float) -> Reals:
+    """Converts to ``[C, N]`` at `RATE`, divides by ``peak`` to suit float32, and removes the constant offset.
 
-    In float32, a channel at a time: ten minutes take no more memory than they must.
+    In float32, one channel at a time, to save memory.
     """
     if is_long(signal):
         return _prepared_in_blocks(signal, rate, peak)
@@ -98,17 +98,17 @@ def _prepared_in_blocks(signal: Tensor, rate: int, peak: float) -> Reals:
 
 
 def erb_number(hertz: NDArray[np.floating] | float) -> NDArray[np.floating]:
-    """Number of equivalent rectangular bandwidths below a frequency (Glasberg and Moore 1990)."""
+    """Returns the number of equivalent rectangular bandwidths below a frequency (Glasberg and Moore 1990)."""
     number: NDArray[np.floating] = 21.4 * np.log10(1 + 4.37e-3 * np.asarray(hertz))
     return number
 
 
 @lru_cache(maxsize=1)
 def _weights() -> Reals:
-    """``[513, B]``: power responses of the bands times that of the outer and middle ear.
+    """Returns ``[513, B]``: power responses of the bands, times that of the outer and middle ear.
 
-    Bands are fourth-order gammatone filters, one ERB wide (Glasberg and Moore 1990; Patterson et al. 1992). The ear is
-    that of PEAQ (ITU-R BS.1387), with a second-order high-pass below it.
+    Bands are fourth-order gammatone filters, one ERB wide (Glasberg and Moore 1990; Patterson et al. 1992). The ear's
+    response is that of PEAQ (ITU-R BS.1387), with an additional second-order high-pass.
     """
     numbers = np.linspace(erb_number(_LOWEST), erb_number(_HIGHEST), BANDS)
     centres = (10 ** (numbers / 21.4) - 1) / 4.37e-3
@@ -124,7 +124,7 @@ def _weights() -> Reals:
 
 
 def _powers(signal: Reals, window: int, step: int) -> Iterator[Reals]:
-    """Squared magnitudes ``[frames, bins]`` of one channel ``[N]``, in chunks."""
+    """Yields squared magnitudes ``[frames, bins]`` of one channel ``[N]``, in chunks."""
     frames = np.lib.stride_tricks.sliding_window_view(signal, window)[::step]
     taper = np.hanning(window + 1)[:-1].astype(np.float32)
     for start in range(0, len(frames), _CHUNK):
@@ -134,15 +134,15 @@ def _powers(signal: Reals, window: int, step: int) -> Iterator[Reals]:
 
 
 def excitation(signal: Reals) -> Reals:
-    """Energies ``[T, B]``, summed over channels as if both ears heard all of them."""
-    return _rows(
+    """Computes energies ``[T, B]``, summed over channels, as if both ears received all of them."""
+    return _concatenated_rows(
         np.sum([power @ _weights() for power in powers], axis=0, dtype=np.float32)
         for powers in zip(*(_powers(one, _WINDOW, HOP) for one in signal), strict=True)
     )
 
 
-def _rows(blocks: Iterable[Reals]) -> Reals:
-    """Blocks ``[T, B]`` as one array, in a file where it is long."""
+def _concatenated_rows(blocks: Iterable[Reals]) -> Reals:
+    """Concatenates blocks ``[T, B]``; a long array is kept in a file."""
     found, width = BlockAccumulator(1), 0
     for block in blocks:
         width = block.shape[1]
@@ -151,7 +151,7 @@ def _rows(blocks: Iterable[Reals]) -> Reals:
 
 
 def row_blocks(rows: Reals) -> Iterator[slice]:
-    """All rows of an array ``[rows, width]``, or parts of one that is long."""
+    """Yields slices of rows of an array ``[rows, width]``: one, or several if it is long."""
     count, width = rows.shape
     step = _ROWS if is_long(rows) else max(1, count)
     for start in range(0, count, step):
@@ -160,18 +160,19 @@ def row_blocks(rows: Reals) -> Iterator[slice]:
 
 
 def loudness(energy: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Specific loudness of energies relative to the loud frames of the reference (Zwicker's power law)."""
+    """Computes specific loudness of energies relative to the loud frames of the reference (Zwicker's power law)."""
     found: NDArray[np.floating] = (energy + _THRESHOLD) ** _EXPONENT - _THRESHOLD**_EXPONENT
     return found
 
 
 class Aligner:
-    """Undoes a delay of up to 20 ms of an answer to whichever of some known signals it is most like.
+    """Compensates a delay of up to 20 ms of an estimate, relative to the most similar of several reference signals.
 
-    Envelopes find the delay, because a vocoder's waveform is no guide; waveforms refine it where they agree at all.
+    The delay is found from envelopes, because a vocoder's waveform is unrelated to the reference's; if the waveforms
+    correlate, they refine it.
 
     Args:
-        known: ``[C, N]`` each, of one shape.
+        known: reference signals ``[C, N]``, of one shape.
     """
 
     def __init__(self, *known: Reals) -> None:
@@ -179,9 +180,9 @@ class Aligner:
         self._envelopes = [_envelopes(signal) for signal in known]
 
     def __call__(self, estimate: Reals) -> tuple[Reals, int]:
-        """``estimate`` ``[C, N]`` in time, and by how many samples it was late.
+        """Returns the aligned estimate ``[C, N]``, and its delay in samples.
 
-        What moves in is silence: at the end where the estimate was late, at the beginning where it was early.
+        It is padded with silence: at the end if the estimate was late, at the beginning if it was early.
         """
         envelopes = _envelopes(estimate)
         found = [_envelope_lag(one, envelopes) for one in self._envelopes]
@@ -192,11 +193,11 @@ class Aligner:
         values = np.abs(correlation[near + _LONGEST_LAG])
         if values.max() > _COHERENT:
             lag = int(near[values.argmax()])
-        return _moved(estimate, lag), lag
+        return _shifted(estimate, lag), lag
 
 
-def _moved(estimate: Reals, lag: int) -> Reals:
-    """``[C, N]`` earlier by ``lag`` samples; the same array where that is 0."""
+def _shifted(estimate: Reals, lag: int) -> Reals:
+    """Moves ``[C, N]`` earlier by ``lag`` samples; returns the same array if that is 0."""
     if lag == 0:
         return estimate
     channels, length = estimate.shape
@@ -210,7 +211,7 @@ def _moved(estimate: Reals, lag: int) -> Reals:
 
 
 def _envelope_lag(one: Reals, other: Reals) -> tuple[float, int]:
-    """The highest mean correlation of envelopes ``[ms, bands]`` within ±20 ms, and the lag in ms where it is."""
+    """Returns the highest mean correlation of envelopes ``[ms, bands]`` within ±20 ms, and its lag in ms."""
     lags = range(-_LONGEST_LAG // _STEP, _LONGEST_LAG // _STEP + 1)
     products, powers = [], []
     for rows in row_blocks(one):
@@ -219,16 +220,16 @@ def _envelope_lag(one: Reals, other: Reals) -> tuple[float, int]:
         powers.append([np.square(part[rows]).sum(axis=0) for part in (one, other)])
     power, power_other = np.sum(powers, axis=0)
     norm = np.sqrt(power * power_other) + 1e-12
-    likeness = (np.sum(products, axis=0) / norm).mean(axis=1)
-    return max(zip(likeness.tolist(), lags, strict=True))
+    correlations = (np.sum(products, axis=0) / norm).mean(axis=1)
+    return max(zip(correlations.tolist(), lags, strict=True))
 
 
 def _envelopes(signal: Reals) -> Reals:
-    """Fourth roots of energies ``[ms, bands]``, channels summed, without their means."""
+    """Computes fourth roots of energies ``[ms, bands]``, summed over channels, without their means."""
     bins = np.maximum(np.round(_EDGES * _SHORT / RATE).astype(int), 1)
     stops = np.maximum(bins[1:], bins[:-1] + 1)
-    root = _rows(
-        np.sqrt(np.sqrt(sum(_sums(power, bins[:-1], stops) for power in powers)))
+    root = _concatenated_rows(
+        np.sqrt(np.sqrt(sum(_band_sums(power, bins[:-1], stops) for power in powers)))
         for powers in zip(*(_powers(one, _SHORT, _STEP) for one in signal), strict=True)
     )
     if not is_long(root):
@@ -240,14 +241,14 @@ def _envelopes(signal: Reals) -> Reals:
     return root
 
 
-def _sums(power: Reals, starts: NDArray[np.int_], stops: NDArray[np.int_]) -> Reals:
+def _band_sums(power: Reals, starts: NDArray[np.int_], stops: NDArray[np.int_]) -> Reals:
     return np.stack([power[:, start:stop].sum(axis=1) for start, stop in zip(starts, stops, strict=True)], axis=1)
 
 
 def _waveform_correlation(reference: Reals, estimate: Reals) -> NDArray[np.float64]:
-    """Normalised cross-correlation at lags of -20…20 ms, channels summed; blocks bound the memory.
+    """Computes the normalised cross-correlation at lags of -20…20 ms, summed over channels, in blocks.
 
-    Of the signals' slopes, so that low notes with another phase do not move what is above them.
+    Of the signals' differences, so that low notes with another phase do not shift its maximum.
     """
     size, reach = 1 << 16, _LONGEST_LAG
     total, energies = np.zeros(2 * reach + 1), np.zeros(2)

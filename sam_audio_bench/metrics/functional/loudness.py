@@ -1,4 +1,4 @@
-"""Loudness of ITU-R BS.1770-4."""
+"""Loudness by ITU-R BS.1770-4."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 1.41, 1.41)  # left, right, centre, two surro
 
 
 def k_weighting(rate: int) -> Floats:
-    """K weighting as second-order sections [2, 6]: a shelf for the head, then a high pass.
+    """Returns the K-weighting filter as second-order sections [2, 6]: a shelf for the head, then a high-pass.
 
-    BS.1770-4 gives coefficients for 48 kHz only. The analogue filters behind them (De Man, Evaluation of
-    Implementations of the EBU R128 Loudness Measurement, AES 145, 2018) give the same numbers there and serve any rate.
+    BS.1770-4 gives coefficients for 48 kHz only. The underlying analogue filters (De Man, Evaluation of Implementations
+    of the EBU R128 Loudness Measurement, AES 145, 2018) give the same coefficients there and apply to any rate.
 
     Args:
-        rate: Hz.
+        rate: sampling rate in Hz.
     """
     gain = 10 ** (3.999843853973347 / 20)
     k = math.tan(math.pi * 1681.974450955533 / rate)
@@ -48,15 +48,15 @@ def k_weighting(rate: int) -> Floats:
 
 
 def integrated_loudness(samples: NDArray[np.floating], rate: int) -> float | None:
-    """Gated loudness of a whole programme (BS.1770-4, Annex 1).
+    """Computes the gated loudness of a whole programme (BS.1770-4, Annex 1).
 
     Args:
         samples: [channels, time], full scale ±1; up to five channels in the order left, right, centre, surrounds.
-        rate: Hz.
+        rate: sampling rate in Hz.
 
     Returns:
-        LUFS, or None if no block is above the absolute gate of -70 LUFS. A sound shorter than a gating block of
-        400 ms is one block.
+        LUFS; None if no block is above the absolute gate of -70 LUFS. A sound shorter than a gating block of 400 ms is
+        one block.
 
     Raises:
         UsageError: more than five channels, or no samples.
@@ -76,7 +76,7 @@ def integrated_loudness(samples: NDArray[np.floating], rate: int) -> float | Non
 
 
 def _block_powers(weighted: Floats, rate: int) -> Floats:
-    """Mean of each complete gating block, or of everything where there is none."""
+    """Returns the mean of each complete gating block, or of the whole signal if there is none."""
     block = min(round(_BLOCK * rate), weighted.size)
     count = int((weighted.size - block) / (_STEP * rate) + 1e-9) + 1
     starts = np.rint(np.arange(count) * _STEP * rate).astype(np.int64)

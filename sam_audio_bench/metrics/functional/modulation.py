@@ -1,6 +1,7 @@
-"""How fast a voice's envelopes move: SRMR, in numpy.
+"""SRMR, from the modulation spectrum of a voice's envelopes, in numpy.
 
-Speech moves its loudness a few times a second, and reverberation fills its gaps with faster, noise-like movements.
+The envelopes of speech fluctuate a few times per second; reverberation fills the gaps with faster, noise-like
+fluctuations.
 """
 
 from __future__ import annotations
@@ -21,30 +22,30 @@ Array = NDArray[np.float64]
 _BANDS, _LOWEST = 23, 125.0  # gammatone filters, Hz
 _MODULATIONS, _SLOWEST, _FASTEST, _Q = 8, 4.0, 128.0, 2.0  # Hz
 _WINDOW, _HOP = 0.256, 0.064  # s
-_SLOW = 4  # modulation filters that count as speech
-_SHARE = 0.9  # of the energy lies below the bandwidth that says how many of the others count
-_EAR_Q, _NARROWEST = 9.26449, 24.7  # of the ear's filters (Glasberg and Moore 1990)
+_SLOW = 4  # number of modulation filters that are attributed to speech
+_SHARE = 0.9  # of the energy: it determines the bandwidth, and by it which other modulation filters are included
+_EAR_Q, _NARROWEST = 9.26449, 24.7  # of auditory filters (Glasberg and Moore 1990)
 
 
 def srmr(*, estimate: Tensor, rate: int) -> Tensor:
-    """Speech-to-reverberation modulation energy ratio: slow movements of the envelopes over fast ones; no unit.
+    """Computes the speech-to-reverberation modulation energy ratio: slow over fast modulation energy; no unit.
 
-    The envelopes of 23 gammatone bands from 125 Hz on go through 8 band-pass filters from 4 to 128 Hz, whose energies
-    are averaged over windows of 256 ms. The ratio is that of the four slow filters, below 22 Hz, to the others, as far
-    as the bandwidth of the voice reaches. Level and polarity do not matter. Silence is NaN.
+    The envelopes of 23 gammatone bands from 125 Hz on are filtered by 8 band-pass filters from 4 to 128 Hz, whose
+    energies are averaged over windows of 256 ms. The ratio is that of the four slow filters, below 22 Hz, to the others
+    up to the bandwidth of the voice. Level and polarity do not matter. Silence gives NaN.
 
     Source: Falk, Zheng and Chan, "A non-intrusive quality and intelligibility measure of reverberant and dereverberated
     speech", IEEE TASLP 2010, with the constants of its authors' SRMRToolbox, without its normalisation of energies.
 
     Args:
         estimate: ``[..., time]``, at least 256 ms.
-        rate: samples a second, above 256.
+        rate: sampling rate in Hz, above 256.
 
     Returns:
         The ratio ``[...]``, float64.
 
     Raises:
-        UsageError: fewer samples than a window has, or a rate that has no room for the filters.
+        UsageError: there are fewer samples than in a window, or the rate is too low for the filters.
 
     >>> time = torch.arange(16_000) / 16_000
     >>> noise = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
@@ -62,28 +63,28 @@ def srmr(*, estimate: Tensor, rate: int) -> Tensor:
 
 
 def _energies(samples: Array, rate: int) -> Array:
-    """Mean energy in each band and modulation filter ``[bands, modulations]``, from low to high."""
+    """Returns the mean energy in each band and modulation filter ``[bands, modulations]``, from low to high."""
     from scipy import signal
 
     length, window = len(samples), math.ceil(_WINDOW * rate)
-    weights = signal.get_window("hamming", window + 1)[:-1] ** 2  # as torchmetrics has it
+    weights = signal.get_window("hamming", window + 1)[:-1] ** 2  # as in torchmetrics
     padded = -(-length // 16) * 16  # a transform of a fast length, as in the toolbox
     found = np.empty((_BANDS, _MODULATIONS))
     for band, centre in enumerate(_centres(rate)):
-        heard = signal.sosfilt(_gammatone(float(centre), rate), samples)
-        envelope = np.abs(signal.hilbert(heard, padded)[:length])
+        filtered = signal.sosfilt(_gammatone(float(centre), rate), samples)
+        envelope = np.abs(signal.hilbert(filtered, padded)[:length])
         for number, (zeros, poles) in enumerate(_modulation_filters(rate)):
-            moved = signal.lfilter(zeros, poles, envelope) ** 2
-            frames = np.lib.stride_tricks.sliding_window_view(moved, window)[:: math.ceil(_HOP * rate)]
+            modulation = signal.lfilter(zeros, poles, envelope) ** 2
+            frames = np.lib.stride_tricks.sliding_window_view(modulation, window)[:: math.ceil(_HOP * rate)]
             found[band, number] = (frames @ weights).mean()
     return found
 
 
 def _gammatone(centre: float, rate: int) -> Array:
-    """A gammatone filter of fourth order with gain 1 at its centre, as sections of second order.
+    """Returns a fourth-order gammatone filter with gain 1 at its centre, as second-order sections.
 
-    Its four pairs of poles are equal: written as one polynomial, as `scipy.signal.gammatone` does, it is unstable at
-    48 kHz. Source: Slaney, "An efficient implementation of the Patterson-Holdsworth auditory filter bank", Apple
+    Its four pairs of poles are equal: as a single polynomial, as in `scipy.signal.gammatone`, it is unstable at 48 kHz.
+    Source: Slaney, "An efficient implementation of the Patterson-Holdsworth auditory filter bank", Apple
     technical report 35, 1993.
     """
     from scipy import signal
@@ -99,7 +100,7 @@ def _gammatone(centre: float, rate: int) -> Array:
 
 
 def _ratio(energies: Array, rate: int) -> float:
-    """The slow modulations over the fast ones whose filters begin below the voice's bandwidth."""
+    """Returns the slow modulation energy over that of the fast filters that begin below the voice's bandwidth."""
     total = energies.sum()
     if not total > 0:
         return math.nan
@@ -110,7 +111,7 @@ def _ratio(energies: Array, rate: int) -> float:
 
 
 def _centres(rate: int) -> Array:
-    """Centres of the gammatone filters in Hz, rising, at equal steps of the ear's resolution up to half the rate."""
+    """Returns the gammatone filters' centres in Hz, ascending, equally spaced in ERB up to half the rate."""
     ear = _EAR_Q * _NARROWEST
     steps = np.arange(_BANDS, 0, -1) / _BANDS
     top = rate / 2 + ear
@@ -122,7 +123,7 @@ def _modulation_centres() -> Array:
 
 
 def _modulation_filters(rate: int) -> list[tuple[Array, Array]]:
-    """Second-order band-pass filters, bilinear transforms of ``(s/Q) / (s² + s/Q + 1)``."""
+    """Returns second-order band-pass filters, bilinear transforms of ``(s/Q) / (s² + s/Q + 1)``."""
     found = []
     for warped in np.tan(np.pi * _modulation_centres() / rate):
         width = warped / _Q
@@ -133,6 +134,6 @@ def _modulation_filters(rate: int) -> list[tuple[Array, Array]]:
 
 
 def _lower_edges(rate: int) -> Array:
-    """Where the modulation filters begin, 3 dB down, in Hz."""
+    """Returns the lower 3-dB edges of the modulation filters in Hz."""
     centres = _modulation_centres()
     return np.asarray(centres - np.tan(np.pi * centres / rate) / _Q * rate / (2 * np.pi))

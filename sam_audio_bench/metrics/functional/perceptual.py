@@ -1,7 +1,7 @@
-"""What listeners would say of an answer beside its clean reference. docs/perceptual.md derives every step.
+"""Predicted listener ratings of an estimate given its clean reference. docs/perceptual.md derives every step.
 
 Shape legend: ``[C, N]`` channels and samples, ``[T, B]`` frames and bands (`hearing`), ``[K, B]`` cells of
-several frames.
+several frames and bands.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from sam_audio_bench.blocks import all_finite, apply_blockwise, has_sound, is_lo
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.metrics.functional.hearing import (
     HOP,
-    SHORTEST,
+    MIN_SECONDS,
     Aligner,
     excitation,
     loudness,
-    prepared,
+    prepare_signal,
     row_blocks,
 )
 from sam_audio_bench.metrics.functional.selection import Weighted, percentile, weighted_median
 
-__all__ = ["WORST", "Impressions", "Original", "Ratings", "perceptual"]
+__all__ = ["WORST", "PerceptualFeatures", "PerceptualReference", "Ratings", "perceptual"]
 
 Cells = NDArray[np.float64]
 Reals = NDArray[np.float32]
 
 _BLOCK = 1200  # frames that share one blend of target and interference: 9.6 s, a whole number of cells
-_SLOW, _FAST = 10, 3  # frames a cell: 80 and 24 ms
-_SLOW_RANGE, _FAST_RANGE = 40.0, 50.0  # dB below the loudest cells that are still heard
+_SLOW, _FAST = 10, 3  # frames per cell: 80 and 24 ms
+_SLOW_RANGE, _FAST_RANGE = 40.0, 50.0  # dB below the loudest cells that are still audible
 _UPPER = 18  # the first band of the upper half, above 1.9 kHz
-_HEARD = 5.0  # dB above the floor in some band: the reference sounds
-_HEARD_FAST = 15.0
+_AUDIBLE = 5.0  # dB above the floor in any band for the reference to count as audible
+_AUDIBLE_FAST = 15.0
 _BLUR = 0.8  # cells
-_SOUNDING = 1e-5  # of the loudest frame: where levels are measured
-_LOUD = 1e-3  # of a band's loudest frame
-_DOMINANT = 4.0  # times the other source's energy: a cell is one source's
-_LITTLE = 0.25  # dB: a mixture that rises less above its target is all but clean
-_CLEAN_RISE = 5.0  # dB that count as a mixture's rise where there is nothing to remove
-_LOST = 20.0  # dB below its place in the mixture: the target is gone
-_CEILING = 1.5  # times the mixture's rise: more strangeness than that is not heard as more
+_SOUNDING = 1e-5  # energy relative to the loudest frame, from which frames are used to measure levels
+_LOUD = 1e-3  # energy relative to a band's loudest frame
+_DOMINANT = 4.0  # energy ratio to the other source for a source to dominate a cell
+_LITTLE = 0.25  # dB: a mixture that rises less above its target is almost clean
+_CLEAN_RISE = 5.0  # dB that replace the mixture's rise if there is nothing to remove
+_LOST = 20.0  # dB that the target is lower, relative to the residual, than in the mixture when it counts as missing
+_CEILING = 1.5  # maximum, relative to the mixture's rise: larger deviations are not perceived as worse
 _TINY = 1e-30
 
 
 class Ratings(NamedTuple):
-    """From 1, worst, to 5, best; floats, or tensors ``[...]``."""
+    """Ratings from 1, worst, to 5, best; floats, or tensors ``[...]``."""
 
     overall: Tensor | float
     recall: Tensor | float
@@ -63,24 +63,24 @@ class Ratings(NamedTuple):
 WORST = Ratings(1.0, 1.0, 1.0, 1.0)
 
 
-class Impressions(NamedTuple):
-    """What the ratings are made of; docs/perceptual.md has a letter for each."""
+class PerceptualFeatures(NamedTuple):
+    """Features that the ratings are computed from, with their letters in docs/perceptual.md."""
 
-    slow: float  # Q: likeness of slow patterns to the reference's, 0…1
-    fast: float  # U: likeness of fast patterns in the upper bands, 0…1
-    blend: float  # F: likeness to the best blend of target and interference, 0…1
-    holes: float  # H: dB by which the answer lies below that blend, weighted by the reference's loudness
-    share: float  # R: share of the reference's loudness that is there, 0…1
-    rise: float  # P: rise above the reference, over the mixture's
-    leak: float  # I: the part of it that the interference explains
-    presence: float  # 0…1: the target is there at all
+    slow: float  # Q: similarity of slow patterns to the reference's, 0…1
+    fast: float  # U: similarity of fast patterns in the upper bands, 0…1
+    blend: float  # F: similarity to the best-fitting blend of target and interference, 0…1
+    holes: float  # H: dB by which the estimate lies below that blend, weighted by the reference's loudness
+    share: float  # R: share of the reference's loudness that is preserved, 0…1
+    rise: float  # P: rise above the reference, relative to the mixture's
+    leak: float  # I: the part of the rise that the interference explains
+    presence: float  # degree to which the target is present at all, 0…1
 
     def ratings(self) -> Ratings:
-        """The four ratings."""
-        alike = 0.6 * self.slow + 0.4 * self.fast
+        """Computes the four ratings."""
+        similarity = 0.6 * self.slow + 0.4 * self.fast
         qualities = (
-            1 - 1.25 * (1 - alike) - 0.4 * self.leak - 0.05 * self.holes,
-            (self.share - 0.4) / 0.6,  # a sound that has nothing to do with the target shares some 40 %
+            1 - 1.25 * (1 - similarity) - 0.4 * self.leak - 0.05 * self.holes,
+            (self.share - 0.4) / 0.6,  # a sound unrelated to the target shares about 40 %
             1 - (self.rise + self.leak) / 2,
             1 - 1.2 * (1 - self.blend) - 0.05 * self.holes,
         )
@@ -90,59 +90,62 @@ class Impressions(NamedTuple):
 def perceptual(
     *, reference: Tensor, estimate: Tensor, mixture: Tensor, rate: int, residual: Tensor | None = None
 ) -> Ratings:
-    """Ratings as listeners would give them, from 1 to 5, of answers whose clean reference is known.
+    """Predicts listener ratings, from 1 to 5, of estimates whose clean reference is known.
 
-    Blind to phase, to a delay of up to 20 ms, and to the answer's level, polarity and constant offset. Channels are
-    heard together. Source: docs/perceptual.md; ERB bands after Glasberg and Moore 1990, NSIM after Hines et al. 2015
-    (ViSQOL), the split of errors after Emiya et al. 2011 (PEASS).
+    Invariant to phase, to a delay of up to 20 ms, and to the estimate's level, polarity and constant offset. Channels
+    are combined. Source: docs/perceptual.md; ERB bands after Glasberg and Moore 1990, NSIM after Hines et al. 2015
+    (ViSQOL), the decomposition of errors after Emiya et al. 2011 (PEASS).
 
     Args:
-        reference: ``[..., channels, time]``, what was asked for.
-        estimate: ``[..., channels, time]``, the answer.
+        reference: ``[..., channels, time]``.
+        estimate: ``[..., channels, time]``.
         mixture: ``[..., channels, time]``.
-        rate: in Hz.
-        residual: everything else in the mixture; None: the mixture less the reference at the gain that fits best.
+        rate: sampling rate in Hz.
+        residual: reference of everything else in the mixture; None: the mixture minus the reference at the gain that
+            fits best.
 
     Returns:
-        Four tensors ``[...]``, float64; NaN where the reference is silent or a sample is not finite, 1 where the
-        estimate is silent.
+        Four tensors ``[...]``, float64; NaN if the reference is silent or a sample is not finite, 1 if the estimate is
+        silent.
 
     Raises:
-        UsageError: shapes that differ, or signals below `hearing.SHORTEST`.
+        UsageError: the shapes differ, or the signals are shorter than `hearing.MIN_SECONDS`.
     """
     signals = [reference, estimate, mixture, *([] if residual is None else [residual])]
-    if len({one.shape for one in signals}) > 1 or reference.ndim < 2 or reference.shape[-1] < SHORTEST * rate:
+    if len({one.shape for one in signals}) > 1 or reference.ndim < 2 or reference.shape[-1] < MIN_SECONDS * rate:
         found = ", ".join(str(list(one.shape)) for one in signals)
-        expected = f"signals of one shape [..., channels, time], time at least {SHORTEST} s"
+        expected = f"signals of one shape [..., channels, time], time at least {MIN_SECONDS} s"
         raise UsageError(f"expected {expected}, found {found} at {rate} Hz")
     flat = [one.reshape(-1, *one.shape[-2:]) for one in signals]
-    rated = [_one(*parts, rate=rate) for parts in zip(*flat, strict=True)]
+    rated = [_rate_one(*parts, rate=rate) for parts in zip(*flat, strict=True)]
     axes = torch.tensor(rated, dtype=torch.float64).reshape(*reference.shape[:-2], 4)
     return Ratings(*axes.unbind(-1))
 
 
-def _one(reference: Tensor, estimate: Tensor, mixture: Tensor, residual: Tensor | None = None, *, rate: int) -> Ratings:
+def _rate_one(
+    reference: Tensor, estimate: Tensor, mixture: Tensor, residual: Tensor | None = None, *, rate: int
+) -> Ratings:
     parts = (reference, estimate, mixture, *([] if residual is None else [residual]))
     if not has_sound(reference) or not all(map(all_finite, parts)):
         return Ratings(*[float("nan")] * 4)
-    return Original(reference, mixture, rate, residual).rate(estimate)
+    return PerceptualReference(reference, mixture, rate, residual).rate(estimate)
 
 
-class Original:
-    """One mixture whose target is known, beside which any number of answers can be rated.
+class PerceptualReference:
+    """Precomputed references of one mixture, with which any number of estimates can be rated.
 
     Args:
         reference: ``[channels, time]``, not silent.
         mixture: ``[channels, time]``.
-        rate: in Hz.
-        residual: as of `perceptual`.
+        rate: sampling rate in Hz.
+        residual: as for `perceptual`.
     """
 
     def __init__(self, reference: Tensor, mixture: Tensor, rate: int, residual: Tensor | None = None) -> None:
         self._rate = rate
         own, given = _peak(reference), mixture if residual is None else residual
         peak = _peak(mixture) if residual is None else max(own, _peak(residual))
-        sound, other = prepared(reference, rate, own), prepared(given, rate, peak)
+        sound, other = prepare_signal(reference, rate, own), prepare_signal(given, rate, peak)
         gain = own / peak
         if residual is None:
             product, power = _inner(sound, other), _inner(sound, sound)
@@ -151,7 +154,7 @@ class Original:
         else:
             _scale(sound, gain)
             mixed = _elementwise(torch.add, sound, other)
-        self._aligned = Aligner(sound, mixed)
+        self._align = Aligner(sound, mixed)
         energies = excitation(sound), excitation(other)
         frames = energies[0].sum(axis=1)
         sounding = frames > _SOUNDING * frames.max()
@@ -159,46 +162,49 @@ class Original:
         for energy in energies:
             energy /= np.float32(level)
         self._s, self._n = energies
-        self._of_target, self._of_rest = _Own(self._s, self._n), _Own(self._n, self._s)
-        self._ladder = tuple(
-            self._tilt(one, self._of_target.level(one)) for one in (energies[0] + energies[1], self._n)
+        self._target_cells, self._residual_cells = _DominantCells(self._s, self._n), _DominantCells(self._n, self._s)
+        self._residual_levels = tuple(
+            self._residual_level(one, self._target_cells.level(one)) for one in (energies[0] + energies[1], self._n)
         )
         self._top = float(np.percentile(self._s[sounding], 99)) if sounding.any() else 1.0
 
     def rate(self, estimate: Tensor) -> Ratings:
-        """Ratings of one answer ``[channels, time]``; a silent one gets 1 on every axis."""
-        found = self.hear(estimate)
+        """Rates one estimate ``[channels, time]``; a silent one is rated 1 on every axis."""
+        found = self.extract_features(estimate)
         return WORST if found is None else found.ratings()
 
-    def hear(self, estimate: Tensor) -> Impressions | None:
-        """What an answer sounds like beside the reference; None where it is silent."""
+    def extract_features(self, estimate: Tensor) -> PerceptualFeatures | None:
+        """Computes the features of an estimate; None if it is silent."""
         if not has_sound(estimate):
             return None
-        moved, lag = self._aligned(prepared(estimate, self._rate, _peak(estimate)))
-        answer = excitation(moved)
-        level = self._of_target.level(answer)
+        aligned, lag = self._align(prepare_signal(estimate, self._rate, _peak(estimate)))
+        energies = excitation(aligned)
+        level = self._target_cells.level(energies)
         if level is None:
             return None
-        sums = _Sums()
-        first, last = -(-max(0, -lag) // (HOP * _SLOW)) * _SLOW, len(answer) - -(-max(0, lag) // HOP)  # both sound
+        sums = _FeatureSums()
+        first, last = (
+            -(-max(0, -lag) // (HOP * _SLOW)) * _SLOW,
+            len(energies) - -(-max(0, lag) // HOP),
+        )  # without padding
         edges = [*range(first, max(last - _BLOCK // 4, first + 1), _BLOCK), last]
         for start, stop in pairwise(edges):
-            y = answer[start:stop].astype(np.float64) / 10 ** (level / 10)
+            y = energies[start:stop].astype(np.float64) / 10 ** (level / 10)
             sums.add(self._s[start:stop].astype(np.float64), self._n[start:stop].astype(np.float64), y, self._top)
-        return sums.impressions(self._kept(answer, level))
+        return sums.features(self._target_presence(energies, level))
 
-    def _tilt(self, answer: NDArray[np.float32], level: float | None) -> float | None:
-        """By how many dB an answer of this ``level`` raises the rest over the target; None: one owns no cells."""
-        other = self._of_rest.level(answer, gaps=True)
+    def _residual_level(self, energies: Reals, level: float | None) -> float | None:
+        """Returns the level of the residual relative to the target's, ``level``, in dB; None if either has no cells."""
+        other = self._residual_cells.level(energies, gaps=True)
         return None if other is None or level is None else other - level
 
-    def _kept(self, answer: NDArray[np.float32], level: float) -> float:
-        """1: the target is at least as loud beside the rest as in the mixture; 0: there is only the rest."""
-        mixture, rest = self._ladder
-        found = self._tilt(answer, level)
-        if mixture is None or rest is None or found is None or rest - mixture < 1:
+    def _target_presence(self, energies: Reals, level: float) -> float:
+        """Returns 1 if the target is as loud relative to the residual as in the mixture, or louder, 0 if missing."""
+        mixture, residual = self._residual_levels
+        found = self._residual_level(energies, level)
+        if mixture is None or residual is None or found is None or residual - mixture < 1:
             return 1.0
-        return 1 - float(np.clip((found - mixture) / min(rest - mixture, _LOST), 0, 1))
+        return 1 - float(np.clip((found - mixture) / min(residual - mixture, _LOST), 0, 1))
 
 
 def _peak(signal: Tensor) -> float:
@@ -206,7 +212,7 @@ def _peak(signal: Tensor) -> float:
 
 
 def _inner(one: Reals, other: Reals) -> float:
-    """Inner product of ``[C, N]``, of long ones in float64, so that it does not depend on the parts."""
+    """Computes the inner product of ``[C, N]``; long signals in float64, so that it does not depend on the parts."""
     if not is_long(one):
         return float(np.vdot(one, other))
     pairs = iter_blocks(torch.from_numpy(one), torch.from_numpy(other))
@@ -223,7 +229,7 @@ def _elementwise(function: Callable[..., Tensor], one: Reals, other: Reals) -> R
     return found
 
 
-class _Own:
+class _DominantCells:
     """The cells in which one of two sources dominates."""
 
     def __init__(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> None:
@@ -243,41 +249,41 @@ class _Own:
             np.divide(self._one[rows][cells], odds, out=odds)
             yield rows, odds
 
-    def _ratios(self, answer: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], Cells]]:
-        """Energies of the source in its cells, and the answer's over them."""
+    def _ratios(self, energies: Reals) -> Iterator[tuple[NDArray[np.float32], Cells]]:
+        """Yields energies of the source in its cells, and the estimate's divided by them."""
         for rows in row_blocks(self._one):
             cells = self._cells[rows]
-            wanted, ratio = self._one[rows][cells], answer[rows][cells].astype(np.float64)
-            ratio /= wanted
+            source, ratio = self._one[rows][cells], energies[rows][cells].astype(np.float64)
+            ratio /= source
             np.maximum(ratio, 1e-12, out=ratio)
-            yield wanted, ratio
+            yield source, ratio
 
-    def level(self, answer: NDArray[np.float32], *, gaps: bool = False) -> float | None:
-        """Median level of an answer over the source in dB, weighted by loudness.
+    def level(self, energies: Reals, *, gaps: bool = False) -> float | None:
+        """Returns the median level of an estimate relative to the source in dB, weighted by loudness.
 
-        Gaps of the answer count where ``gaps``: a rest that is gone has a low level; a target with drop-outs has that
-        of what is left. None: there are no such cells, or nothing sounds in them.
+        With ``gaps``, gaps of the estimate are included, so that a removed residual has a low level; without, a target
+        with drop-outs has the level of the remainder. None: there are no such cells, or all of them are silent.
         """
         if not self._cells.any():
             return None
-        floor = _LOUD * percentile(lambda: (ratio for _, ratio in self._ratios(answer)), 90)
+        floor = _LOUD * percentile(lambda: (ratio for _, ratio in self._ratios(energies)), 90)
 
         def kept() -> Iterator[Weighted]:
-            for wanted, ratio in self._ratios(answer):
+            for source, ratio in self._ratios(energies):
                 kept = (ratio > floor) | gaps
-                yield ratio[kept], loudness(wanted.astype(np.float64))[kept]
+                yield ratio[kept], loudness(source.astype(np.float64))[kept]
 
         median = weighted_median(kept)
         return None if median is None else float(10 * np.log10(median))
 
 
-class _Sums:
-    """Sums over blocks of what the impressions are means of."""
+class _FeatureSums:
+    """Sums over blocks, of whose means the features consist."""
 
     def __init__(self) -> None:
         self._kept: dict[str, NDArray[np.float64]] = {}
 
-    def _gather(self, name: str, value: float, count: float) -> None:
+    def _accumulate(self, name: str, value: float, count: float) -> None:
         self._kept.setdefault(name, np.zeros(2))
         self._kept[name] += (value, count)
 
@@ -286,32 +292,32 @@ class _Sums:
         return float(value / count) if count else 0.0
 
     def add(self, s: Cells, n: Cells, y: Cells, top: float) -> None:
-        """One block: energies ``[T, B]`` of target, interference and answer at the target's level."""
-        a = _blend(s, n, y)
+        """Adds a block: energies ``[T, B]`` of target, interference, and of the estimate at the target's level."""
+        a = _interference_gain(s, n, y)
         explained = s + a * n
         slow = [_decibels(_cells(energy, _SLOW), top, _SLOW_RANGE) for energy in (s, y, explained)]
         fast = [_decibels(_cells(energy, _FAST), top, _FAST_RANGE) for energy in (s, y, explained, s + n)]
         masked = _decibels(_cells(maximum_filter1d(s, 3, axis=0), _FAST), top, _FAST_RANGE)
-        heard, heard_fast = (slow[0] > _HEARD).any(axis=1), (fast[0] > _HEARD_FAST).any(axis=1)
+        audible, audible_fast = (slow[0] > _AUDIBLE).any(axis=1), (fast[0] > _AUDIBLE_FAST).any(axis=1)
         for name, first, second, span, frames, bands in (
-            ("slow", slow[0], slow[1], _SLOW_RANGE, heard, 0),
-            ("blend", slow[2], slow[1], _SLOW_RANGE, heard, 0),
-            ("fast", fast[0], fast[1], _FAST_RANGE, heard_fast, _UPPER),
+            ("slow", slow[0], slow[1], _SLOW_RANGE, audible, 0),
+            ("blend", slow[2], slow[1], _SLOW_RANGE, audible, 0),
+            ("fast", fast[0], fast[1], _FAST_RANGE, audible_fast, _UPPER),
         ):
-            likeness = _likeness(first, second, span)[frames, bands:]
-            self._gather(name, likeness.sum(), likeness.size)
+            similarity = _nsim(first, second, span)[frames, bands:]
+            self._accumulate(name, similarity.sum(), similarity.size)
         weight = _cells(s, _SLOW) ** 0.3
-        self._gather("holes", (np.maximum(slow[2] - slow[1], 0) * weight).sum(), weight.sum())
-        wanted, found = loudness(s), loudness(y)
-        self._gather("share", np.minimum(wanted, found).sum(), wanted.sum())
+        self._accumulate("holes", (np.maximum(slow[2] - slow[1], 0) * weight).sum(), weight.sum())
+        target, estimate = loudness(s), loudness(y)
+        self._accumulate("share", np.minimum(target, estimate).sum(), target.sum())
         for name, one in (("rise", fast[1]), ("leak", fast[2]), ("mixture", fast[3])):
-            self._gather(name, np.maximum(one - masked, 0).sum(), one.size)
+            self._accumulate(name, np.maximum(one - masked, 0).sum(), one.size)
 
-    def impressions(self, kept: float) -> Impressions:
-        """The means; the target is present as far as it was ``kept`` and the answer is like it or a blend of it."""
+    def features(self, presence: float) -> PerceptualFeatures:
+        """Computes the means; lowers ``presence`` if the estimate resembles neither the target nor a blend of it."""
         slow, blend, rise = (self._mean(name) for name in ("slow", "blend", "mixture"))
         full = rise + _LITTLE if rise > _LITTLE else 2 * rise + _CLEAN_RISE * (1 - rise / _LITTLE)
-        return Impressions(
+        return PerceptualFeatures(
             slow,
             self._mean("fast"),
             blend,
@@ -319,24 +325,24 @@ class _Sums:
             self._mean("share"),
             min(self._mean("rise") / full, _CEILING),
             min(self._mean("leak") / full, _CEILING),
-            kept * float(np.clip((max(slow, blend) - 0.3) / 0.25, 0, 1)),
+            presence * float(np.clip((max(slow, blend) - 0.3) / 0.25, 0, 1)),
         )
 
 
 def _cells(energy: Cells, frames: int) -> Cells:
-    """Means ``[K, B]`` over cells of ``frames``; what is left at the end is dropped, a shorter block is one cell."""
+    """Averages over cells of ``frames``, ``[K, B]``; drops an incomplete last cell; a shorter block is one cell."""
     count = max(1, len(energy) // frames)
     cells: Cells = energy[: count * frames].reshape(count, -1, energy.shape[1]).mean(axis=1)
     return cells
 
 
 def _decibels(energy: Cells, top: float, span: float) -> Cells:
-    """Decibels above a floor ``span`` dB below ``top``, at least 0."""
+    """Converts to decibels above a floor ``span`` dB below ``top``, at least 0."""
     return np.maximum(10 * np.log10(energy / top + 1e-12) + span, 0)
 
 
-def _blend(s: Cells, n: Cells, y: Cells) -> Cells:
-    """Gain ``[B]`` of the interference in the non-negative least squares ``y ~ a s + b n``, errors being relative."""
+def _interference_gain(s: Cells, n: Cells, y: Cells) -> Cells:
+    """Fits ``y ~ a s + b n`` by non-negative least squares of relative errors; returns the gains b ``[B]``."""
     weight = (s + n + 1e-4) ** -1.4
     ss, nn, sn, ys, yn = ((weight * product).sum(axis=0) for product in (s * s, n * n, s * n, y * s, y * n))
     determinant = ss * nn - sn * sn
@@ -348,8 +354,8 @@ def _blend(s: Cells, n: Cells, y: Cells) -> Cells:
     return np.maximum(gain, 0)
 
 
-def _likeness(one: Cells, other: Cells, span: float) -> Cells:
-    """NSIM of two maps in dB, ``[K, B]``, at most 1: ViSQOL's product of intensity and structure."""
+def _nsim(one: Cells, other: Cells, span: float) -> Cells:
+    """Computes the NSIM of two maps in dB, ``[K, B]``, at most 1: ViSQOL's product of intensity and structure."""
 
     def blurred(values: Cells) -> Cells:
         smooth: Cells = gaussian_filter(values, _BLUR, mode="nearest")
@@ -363,5 +369,5 @@ def _likeness(one: Cells, other: Cells, span: float) -> Cells:
     shared = blurred(one * other) - mean * mean_other
     c1, c3 = (0.01 * span) ** 2, (0.03 * span) ** 2 / 2
     intensity = (2 * mean * mean_other + c1) / (mean**2 + mean_other**2 + c1)
-    likeness: Cells = intensity * (shared + c3) / (np.sqrt(spread * spread_other) + c3)
-    return likeness
+    similarity: Cells = intensity * (shared + c3) / (np.sqrt(spread * spread_other) + c3)
+    return similarity

@@ -1,4 +1,4 @@
-"""Which estimate is of which reference, where the answer has no order: speakers, for one."""
+"""Assignment of estimates to references if the order of the estimates is arbitrary, as for speakers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Permuted", "best_assignment", "permuted"]
 
 
 class Ratio(Protocol):
-    """A function of the family, ``[..., time] -> [...]``."""
+    """A function such as `functional.si_sdr`, ``[..., time] -> [...]``."""
 
     def __call__(self, *, reference: Tensor, estimate: Tensor) -> Tensor:
-        """Decibels ``[...]``."""
+        """Returns decibels ``[...]``."""
         ...
 
 
@@ -25,11 +25,11 @@ class Permuted(NamedTuple):
     """Scores under the best assignment."""
 
     scores: Tensor  # [references], dB
-    assignment: Tensor  # [references]: index of each one's estimate
+    assignment: Tensor  # [references]: index of the estimate of each reference
 
 
 def best_assignment(scores: Tensor) -> Tensor:
-    """Gives every reference an estimate of its own so that the mean score is highest (Hungarian method).
+    """Assigns a different estimate to every reference so that the mean score is maximal (Hungarian method).
 
     Undefined scores count as `FLOOR_DB`, infinite ones as `CAP_DB`.
 
@@ -48,17 +48,17 @@ def best_assignment(scores: Tensor) -> Tensor:
     if scores.ndim != 2 or scores.shape[0] > scores.shape[1]:
         raise UsageError(f"expected scores [references, estimates], not fewer estimates, found {list(scores.shape)}")
     finite = scores.double().nan_to_num(nan=FLOOR_DB, posinf=CAP_DB, neginf=FLOOR_DB)
-    from scipy.optimize import linear_sum_assignment  # 0.3 s that every start would pay
+    from scipy.optimize import linear_sum_assignment  # takes 0.3 s, so not at start
 
     _, columns = linear_sum_assignment(finite.cpu().numpy(), maximize=True)
     return torch.from_numpy(columns)
 
 
 def permuted(function: Ratio, *, reference: Tensor, estimate: Tensor) -> Permuted:
-    """Scores of the estimates in the order that suits the references best.
+    """Computes the scores of the estimates in the order with the highest mean score.
 
     Args:
-        function: `functional.si_sdr` or another of its shape.
+        function: `functional.si_sdr` or another function with its signature.
         reference: ``[references, time]``.
         estimate: ``[estimates, time]``.
 

@@ -1,6 +1,6 @@
-"""Energy ratios of a signal to its error: SNR and the scale-invariant family, each ``[..., time] -> [...]`` in dB.
+"""Energy ratios of signal and error: SNR and scale-invariant variants, each ``[..., time] -> [...]`` in dB.
 
-Common to all: a silent reference or a non-finite sample gives NaN, a silent estimate of a real sound
+For all of them, a silent reference or a non-finite sample gives NaN, a silent estimate of a sound
 `catalogue.FLOOR_DB`, an estimate without error +inf. Arguments are not modified.
 """
 
@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.metrics.functional.energy import Moments, centred, moments, residual_energy, same_shape, score_db
+from sam_audio_bench.metrics.functional.energy import (
+    Moments,
+    centred,
+    check_same_shape,
+    moments,
+    residual_energy,
+    score_db,
+)
 
 __all__ = ["sa_sdr", "sd_sdr", "si_sdr", "si_snr", "snr"]
 
 
 def snr(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """Signal-to-noise ratio ``|s|² / |s - ŝ|²``, known as uSDR, nSDR or "the SDR" of the MDX challenges.
+    """Computes the signal-to-noise ratio ``|s|² / |s - ŝ|²``, known as uSDR, nSDR or "the SDR" of the MDX challenges.
 
     Source: Mitsufuji et al., "Music Demixing Challenge 2021", Frontiers in Signal Processing 2022.
 
@@ -39,7 +46,7 @@ def snr(*, reference: Tensor, estimate: Tensor) -> Tensor:
 
 
 def si_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """Scale-invariant SDR ``|αs|² / |αs - ŝ|²``, ``α = <ŝ, s> / |s|²``; the mean is kept. Shapes as for `snr`.
+    """Computes the scale-invariant SDR ``|αs|² / |αs - ŝ|²``, ``α = <ŝ, s> / |s|²``; keeps the mean. Shapes as `snr`.
 
     Source: Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
 
@@ -53,16 +60,16 @@ def si_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
 
 
 def si_snr(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """`si_sdr` after removing the mean over time of both signals. Shapes as for `snr`.
+    """Computes `si_sdr` after removing the mean over time of both signals. Shapes as for `snr`.
 
     Source: Luo and Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 2019.
     """
-    same_shape(reference, estimate)
+    check_same_shape(reference, estimate)
     return si_sdr(reference=centred(reference), estimate=centred(estimate))
 
 
 def sd_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """Scale-dependent SDR ``|αs|² / |s - ŝ|²``, ``α`` as for `si_sdr`: a wrong gain counts. Shapes as for `snr`.
+    """Computes the scale-dependent SDR ``|αs|² / |s - ŝ|²``, ``α`` as for `si_sdr`. Shapes as for `snr`.
 
     Source: Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019.
     """
@@ -72,7 +79,7 @@ def sd_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
 
 
 def sa_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """Source-aggregated SDR ``Σ|s_j|² / Σ|s_j - ŝ_j|²``: defined as long as one of the sources sounds.
+    """Computes the source-aggregated SDR ``Σ|s_j|² / Σ|s_j - ŝ_j|²``, which is defined unless all sources are silent.
 
     Source: von Neumann et al., "SA-SDR: a novel loss function for separation of meeting style data", ICASSP 2022.
 
@@ -93,5 +100,5 @@ def sa_sdr(*, reference: Tensor, estimate: Tensor) -> Tensor:
 
 
 def _projection(known: Moments) -> Tensor:
-    """The gain of the projection on the reference; 0 for a silent one."""
+    """Returns the gain of the projection on the reference; 0 for a silent reference."""
     return known.product / known.reference.masked_fill(known.reference == 0, 1.0)

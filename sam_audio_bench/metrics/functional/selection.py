@@ -1,4 +1,4 @@
-"""Percentiles and medians of positive values that come in parts, exact, in the memory of a few parts. In numpy."""
+"""Exact percentiles and medians of positive values given in parts, in the memory of a few parts. In numpy."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["Weighted", "percentile", "weighted_median"]
 
 Values = NDArray[np.floating[Any]]
 Weighted = tuple[Values, Values]
-"""Values and their weights."""
+"""Values, and their weights."""
 
 Part = TypeVar("Part")
 
-_DIGIT = 16  # bits that one pass over the values settles
-_FEW = 1 << 20  # values that are sorted at once
+_DIGIT = 16  # bits that one pass over the values determines
+_FEW = 1 << 20  # number of values up to which they are sorted in memory
 
 
 def percentile(parts: Callable[[], Iterable[Values]], share: float) -> float:
-    """Percentile of positive values, interpolated as numpy's.
+    """Computes a percentile of positive values, interpolated as in numpy.
 
     Args:
-        parts: gives all values each time that it is called, in arrays ``[N]``.
-        share: in percent.
+        parts: returns all values, in arrays ``[N]``, each time that it is called.
+        share: the percentile, 0 to 100.
     """
-    first = _alone(iter(parts()))
+    first = _only_part(iter(parts()))
     if first is not None:
         return float(np.percentile(first, share))
     place = share / 100 * (sum(map(len, parts())) - 1)
@@ -35,67 +35,67 @@ def percentile(parts: Callable[[], Iterable[Values]], share: float) -> float:
     def counted() -> Iterator[Weighted]:
         return ((part, np.ones(len(part))) for part in parts())
 
-    low, high = (_ranked(counted, int(rank) + 1) for rank in (np.floor(place), np.ceil(place)))
+    low, high = (_radix_rank(counted, int(rank) + 1) for rank in (np.floor(place), np.ceil(place)))
     return float(low + (high - low) * (place - np.floor(place)))
 
 
 def weighted_median(parts: Callable[[], Iterable[Weighted]]) -> float | None:
-    """The least of positive values at which the weights of what is no greater reach half; None: there are no values.
+    """Computes the smallest of positive values up to which the weights reach half; None if there are no values.
 
     Args:
-        parts: gives all values with their weights each time that it is called, in arrays ``[N]``.
+        parts: returns all values with their weights, in arrays ``[N]``, each time that it is called.
     """
-    first = _alone(iter(parts()))
+    first = _only_part(iter(parts()))
     if first is not None:
         return _sorted_rank(*first, None) if len(first[0]) else None
     total = sum(float(weights.sum()) for _, weights in parts())
-    return _ranked(parts, total / 2) if total else None
+    return _radix_rank(parts, total / 2) if total else None
 
 
-def _alone(parts: Iterator[Part]) -> Part | None:
-    """The only part; None: there are more."""
+def _only_part(parts: Iterator[Part]) -> Part | None:
+    """Returns the only part; None if there are more."""
     first = next(parts)
     return first if next(parts, None) is None else None
 
 
 def _sorted_rank(values: Values, weights: Values, mass: float | None) -> float:
-    """The value at which the weights, in the order of the values, reach a mass; None: half of them."""
+    """Returns the value at which the weights, sorted by value, reach ``mass``, by default half of their sum."""
     order = np.argsort(values)
     sums = np.cumsum(weights[order])
-    wanted = sums[-1] / 2 if mass is None else mass
-    return float(values[order[min(int(np.searchsorted(sums, wanted)), len(order) - 1)]])
+    threshold = sums[-1] / 2 if mass is None else mass
+    return float(values[order[min(int(np.searchsorted(sums, threshold)), len(order) - 1)]])
 
 
-def _ranked(parts: Callable[[], Iterable[Weighted]], mass: float) -> float:
-    """As `_sorted_rank`: positive numbers have the order of their bits, of which each pass finds the next digit."""
-    known, settled = 0, 64  # the leading bits of the value, and how many are open
+def _radix_rank(parts: Callable[[], Iterable[Weighted]], mass: float) -> float:
+    """Computes `_sorted_rank` by radix selection: positive floats are ordered like their bits."""
+    known, remaining = 0, 64  # leading bits of the value, and the number of remaining ones
     while True:
-        settled -= _DIGIT
+        remaining -= _DIGIT
         counts, sums = np.zeros(1 << _DIGIT, np.int64), np.zeros(1 << _DIGIT)
-        for bits, weights in _like(parts, known, settled + _DIGIT):
-            digits = ((bits >> settled) & ((1 << _DIGIT) - 1)).astype(np.int64)
+        for bits, weights in _matching(parts, known, remaining + _DIGIT):
+            digits = ((bits >> remaining) & ((1 << _DIGIT) - 1)).astype(np.int64)
             counts += np.bincount(digits, minlength=len(counts))
             sums += np.bincount(digits, weights, minlength=len(sums))
         reached = np.cumsum(sums)
         digit = min(int(np.searchsorted(reached, mass)), int(counts.nonzero()[0][-1]))
         mass -= float(reached[digit] - sums[digit])
         known = known << _DIGIT | digit
-        if settled == 0:
+        if remaining == 0:
             return float(np.uint64(known).view(np.float64))
         if counts[digit] <= _FEW:
-            found = list(_like(parts, known, settled))
+            found = list(_matching(parts, known, remaining))
             bits, weights = (np.concatenate(column) for column in zip(*found, strict=True))
             return _sorted_rank(bits.view(np.float64), weights, mass)
 
 
-def _like(
-    parts: Callable[[], Iterable[Weighted]], known: int, settled: int
+def _matching(
+    parts: Callable[[], Iterable[Weighted]], known: int, remaining: int
 ) -> Iterator[tuple[NDArray[np.uint64], Values]]:
-    """Bits and weights of the values whose leading bits, but for ``settled`` of them, are known."""
+    """Yields bits and weights of values whose leading bits equal ``known``; ``remaining`` bits are undetermined."""
     for values, weights in parts():
         bits = values.astype(np.float64).view(np.uint64)
-        if settled == 64:
+        if remaining == 64:
             yield bits, weights
         else:
-            alike = bits >> np.uint64(settled) == known
-            yield bits[alike], weights[alike]
+            matching = bits >> np.uint64(remaining) == known
+            yield bits[matching], weights[matching]

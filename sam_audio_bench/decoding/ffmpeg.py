@@ -1,8 +1,8 @@
-"""The sound of containers (mp4, mkv, webm, m4a, mov …), by FFmpeg, whose samples are put where their time stamps say.
+"""Reads the audio of containers (mp4, mkv, webm, m4a, mov …) by FFmpeg, with samples placed by their time stamps.
 
-A frame whose stamp is where the one before it ended, give or take what stamps of milliseconds cannot say, follows it
-without a seam. A gap is filled with silence; of an overlap the earlier sound stays. So a part of a file is what the
-whole has at these seconds.
+A frame whose time stamp is at the end of the previous one, within the resolution of millisecond stamps, is appended to
+it. Gaps are filled with silence; in overlaps the earlier audio is kept. Hence a part of a file equals the same seconds
+of the whole.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from sam_audio_bench.blocks import BlockAccumulator
 from sam_audio_bench.decoding.formats import (
     Decoded,
     audio_stream,
-    broken_off,
-    checked_rate,
+    check_rate,
     clock_start,
-    opened_container,
+    open_container,
+    truncated_file_error,
 )
 from sam_audio_bench.decoding.headers import Header
 from sam_audio_bench.errors import MediaError
 
-__all__ = ["claimed", "read"]
+__all__ = ["declared_size", "read"]
 
-_WARM_UP = 0.5  # seconds that are decoded before a part, for a codec's frames overlap
-_SEAM = 0.01  # seconds: half the shortest frame in use, and ten times what stamps are rounded to
-_LONGEST_GAP = 600  # seconds; stamps that claim more are damaged
-_LONGEST_STEP_BACK = 1  # seconds; stamps that claim more begin anew
-_MISSING = 0.25  # seconds by which sound may end before its stream does
+_WARM_UP = 0.5  # seconds that are decoded before a part, since a codec's frames overlap
+_SEAM = 0.01  # seconds: half the shortest frame in use, and ten times the rounding of time stamps
+_LONGEST_GAP = 600  # seconds; larger gaps mean damaged time stamps
+_LONGEST_STEP_BACK = 1  # seconds; larger steps back mean that time stamps restart
+_MISSING = 0.25  # seconds by which audio may end before its stream does
 _EDIT_TICK = Fraction(1, 500)  # seconds; QuickTime counts 1/600
 _MP4 = "mov,mp4"
 _SCALES = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}  # full scale of a sample format
@@ -45,24 +45,24 @@ Samples = NDArray[np.float32]
 
 
 def read(path: Path, place: Path | BinaryIO, header: Header, start: float, end: float | None) -> Decoded:
-    """A part as `sam_audio_bench.decoding.decode` gives it; raises Unopened where FFmpeg does not know the format."""
-    with opened_container(place) as container:
+    """Reads a part, see `sam_audio_bench.decoding.decode`; raises UnknownFormatError if FFmpeg does not support it."""
+    with open_container(place) as container:
         begin, shown = clock_start(container), _stream(path, container)
-        first, until = _first_stamp(shown), _shown_until(container, shown)
+        first, until = _first_stamp(shown), _edit_list_end(container, shown)
         if until is None:
-            return _Part(path, header, begin, None, start, end).read(container, shown)
-    with opened_container(place, advanced_editlist="0") as container:
+            return _PartReader(path, header, begin, None, start, end).read(container, shown)
+    with open_container(place, advanced_editlist="0") as container:
         stream = _stream(path, container)
-        stored = Fraction(_first_stamp(stream) + (stream.duration or 0)) * stream.time_base  # priming comes before 0
+        stored = Fraction(_first_stamp(stream) + (stream.duration or 0)) * stream.time_base  # priming is before 0
         if _first_stamp(stream) == first and abs(stored - until) < _EDIT_TICK:
-            return _Part(path, header, begin, stored, start, end).read(container, stream)
-    with opened_container(place) as container:
-        return _Part(path, header, begin, until, start, end).read(container, _stream(path, container))
+            return _PartReader(path, header, begin, stored, start, end).read(container, stream)
+    with open_container(place) as container:
+        return _PartReader(path, header, begin, until, start, end).read(container, _stream(path, container))
 
 
-def claimed(path: Path) -> int | None:
-    """Values that a container tells of; None: it does not. Raises Unopened where FFmpeg does not know the format."""
-    with opened_container(path) as container:
+def declared_size(path: Path) -> int | None:
+    """Returns the number of values that a container declares, if any; raises UnknownFormatError if unsupported."""
+    with open_container(path) as container:
         stream = _stream(path, container)
         seconds = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, 10**6)
         return round(seconds * (stream.rate or 0) * stream.codec_context.channels) or None
@@ -75,12 +75,12 @@ def _stream(path: Path, container: Any) -> Any:
     return stream
 
 
-def _shown_until(container: Any, stream: Any) -> Fraction | None:
-    """Where the sound of an mp4 ends by its edit list, on the container's clock.
+def _edit_list_end(container: Any, stream: Any) -> Fraction | None:
+    """Returns the end of the audio of an mp4 by its edit list, on the container's clock; None for other containers.
 
-    Edit lists count milliseconds as a rule, and FFmpeg leaves out a packet that they miss by less: so where all that is
-    stored is shown, it is read without them, to where it ends by the packets' durations. Other containers tell one end
-    of all streams together, or a guess.
+    Edit lists usually have a resolution of milliseconds, and FFmpeg drops a packet that they cut by less. Hence, if
+    everything stored is shown, the file is read without them, to the end by the packets' durations. Other containers
+    declare a common end of all streams, or an estimate.
     """
     if not container.format.name.startswith(_MP4) or stream.duration is None:
         return None
@@ -92,45 +92,45 @@ def _first_stamp(stream: Any) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """What is asked of a container, and what is known of it."""
+class _PartReader:
+    """Reader of a part of a container."""
 
     path: Path
     header: Header
-    begin: Fraction | None  # of the clock; None: the first frame tells
-    until: Fraction | None  # where the sound ends on the container's clock, as an mp4 says
+    begin: Fraction | None  # container's time stamp of time 0; None: that of the first frame
+    until: Fraction | None  # end of the audio on the container's clock, by an mp4's edit list
     start: float
     end: float | None
 
     def read(self, container: Any, stream: Any) -> Decoded:
         """Decodes the part."""
-        begin, canvas = self.begin, None
+        begin, timeline = self.begin, None
         sought = _seek(container, stream, self.start - _WARM_UP + float(begin or 0))
         for frame, at, length in self._frames(container, stream):
-            if canvas is None:
+            if timeline is None:
                 begin = (at or Fraction(0)) if begin is None else begin
-                canvas = _Canvas.between(self.path, frame, self.start, self.end, sought=sought)
-            canvas.put(frame, None if at is None or begin is None else at - begin, length)
-            if canvas.full:
-                return canvas.decoded()
-        seconds = 0.0 if canvas is None else canvas.seconds
+                timeline = _Timeline.between(self.path, frame, self.start, self.end, sought=sought)
+            timeline.put(frame, None if at is None or begin is None else at - begin, length)
+            if timeline.full:
+                return timeline.decoded()
+        seconds = 0.0 if timeline is None else timeline.seconds
         missing = self.until is not None and seconds < self.until - (begin or 0) - _MISSING
-        if self.header.breaks_off or missing:
-            raise broken_off(self.path)
-        if canvas is None:
+        if self.header.is_truncated or missing:
+            raise truncated_file_error(self.path)
+        if timeline is None:
             return Decoded(np.zeros((1, 0), np.float32), int(stream.rate or 1))
-        return canvas.decoded()
+        return timeline.decoded()
 
     def _frames(self, container: Any, stream: Any) -> Iterator[tuple[Any, Fraction | None, Fraction | None]]:
-        """Decoded frames, their time on the container's clock, and how many seconds of the last one are sound."""
+        """Yields frames, their times on the container's clock, and the seconds of audio in the last one."""
         waiting, last, whole = None, None, True
         for packet in container.demux():
-            corrupt = packet.is_corrupt and self.header.length_known  # else the last packet is never full
+            corrupt = packet.is_corrupt and self.header.length_known  # otherwise the last packet is always incomplete
             whole = not corrupt if packet.size else whole
             if packet.stream != stream:
                 continue
             if corrupt:
-                raise broken_off(self.path)
+                raise truncated_file_error(self.path)
             last = packet if packet.size else last
             for frame in packet.decode():
                 if waiting is not None:
@@ -138,11 +138,11 @@ class _Part:
                 waiting = frame
         if waiting is not None:
             yield waiting, _time(waiting, stream), self._length_of_last(stream, waiting, last)
-        if not whole:  # the file breaks off in another stream
-            raise broken_off(self.path)
+        if not whole:  # the file is truncated in another stream
+            raise truncated_file_error(self.path)
 
     def _length_of_last(self, stream: Any, frame: Any, packet: Any) -> Fraction | None:
-        """Encoders fill their last frame; its packet's duration, and the end of an mp4, say where the sound ends."""
+        """Returns the seconds of audio in the padded last frame, by packet duration and end of the mp4; None: all."""
         unit, full = stream.time_base, Fraction(frame.samples, frame.sample_rate)
         lengths = []
         if packet is not None and packet.duration:
@@ -160,9 +160,9 @@ def _time(frame: Any, stream: Any) -> Fraction | None:
 
 
 def _seek(container: Any, stream: Any, seconds: float) -> bool:
-    """Goes to a time of the container's clock, if every frame follows the one before it without a gap.
+    """Seeks to a time on the container's clock, if there are no gaps between frames; returns whether it did.
 
-    Only stamps that count samples, as an mp4 has in its index, tell exactly where a frame belongs.
+    Only time stamps in samples, as in the index of an mp4, give the exact positions of frames.
     """
     size = stream.codec_context.frame_size
     if not stream.rate or not size or stream.time_base != Fraction(1, stream.rate):
@@ -180,40 +180,40 @@ def _seek(container: Any, stream: Any, seconds: float) -> bool:
 
 
 @dataclass(slots=True)
-class _Canvas:
-    """The samples between two numbers of the clock, which begins with 0."""
+class _Timeline:
+    """Collects the samples between two sample numbers, counted from time 0."""
 
     path: Path
     rate: int
     channels: int
     first: int
     last: int | None
-    position: int | None  # number of the next sample; None: the first stamp tells
+    position: int | None  # number of the next sample; None: given by the first time stamp
     blocks: BlockAccumulator
     begun: bool = False
-    filled: int = 0  # samples of gaps
-    dropped: int = 0  # samples of overlaps
+    filled: int = 0  # samples in gaps
+    dropped: int = 0  # samples in overlaps
 
     @classmethod
-    def between(cls, path: Path, frame: Any, start: float, end: float | None, *, sought: bool) -> _Canvas:
-        """For frames like the first one."""
-        rate = checked_rate(path, int(frame.sample_rate))
+    def between(cls, path: Path, frame: Any, start: float, end: float | None, *, sought: bool) -> _Timeline:
+        """Creates a timeline for frames with the rate and channels of the first one."""
+        rate = check_rate(path, int(frame.sample_rate))
         last = None if end is None else round(end * rate)
         channels, position = int(frame.layout.nb_channels), None if sought else 0
         return cls(path, rate, channels, round(start * rate), last, position, BlockAccumulator(channels))
 
     @property
     def full(self) -> bool:
-        """Whether nothing more is needed."""
+        """Whether all requested samples are there."""
         return self.last is not None and self.position is not None and self.position >= self.last
 
     @property
     def seconds(self) -> float:
-        """Where the sound ends."""
+        """End of the audio in seconds."""
         return (self.position or 0) / self.rate
 
     def put(self, frame: Any, at: Fraction | None, length: Fraction | None) -> None:
-        """Adds a frame at its time, or behind the last one where it has none; of the last frame ``length`` seconds."""
+        """Adds a frame at its time, or after the previous one; of the last one only ``length`` seconds."""
         if (int(frame.sample_rate), frame.layout.nb_channels) != (self.rate, self.channels):
             raise MediaError(
                 f"expected {self.channels} channel(s) at {self.rate} Hz throughout {self.path}, found "
@@ -225,12 +225,12 @@ class _Canvas:
         if length is not None:
             samples = samples[:, : round(length * self.rate)]
         if at is not None:
-            samples = self._fitted(samples, round(at * self.rate))
+            samples = self._aligned(samples, round(at * self.rate))
         self._append(samples.shape[1], samples)
         self.begun = self.begun or samples.shape[1] > 0
 
-    def _fitted(self, samples: Samples, at: int) -> Samples:
-        """Goes to the sample ``at``, or leaves out what lies before the next one that is needed."""
+    def _aligned(self, samples: Samples, at: int) -> Samples:
+        """Pads up to the sample ``at``, or drops samples before the next needed one."""
         if self.position is None:
             self.position = at
         step = at - self.position
@@ -253,7 +253,7 @@ class _Canvas:
         return samples[:, -step:]
 
     def _append(self, count: int, samples: Samples | None) -> None:
-        """Adds samples, or so much silence, as far as they are between the borders."""
+        """Appends samples, or silence, as far as they are in the requested range."""
         position = self.position or 0
         low = max(self.first - position, 0)
         high = count if self.last is None else min(count, self.last - position)
@@ -263,7 +263,7 @@ class _Canvas:
             self.blocks.append(block)
 
     def decoded(self) -> Decoded:
-        """What was put in, with what had to be changed."""
+        """Returns the samples, with remarks on changes."""
         what = {
             "time stamps leave out {:.3f} s, which were filled with silence": self.filled,
             "time stamps overlap by {:.3f} s, of which the earlier sound was kept": self.dropped,
@@ -273,7 +273,7 @@ class _Canvas:
 
 
 def _samples(frame: Any) -> Samples:
-    """A frame as float32 ``[channels, time]``, full scale ±1."""
+    """Converts a frame to float32 ``[channels, time]``, full scale ±1."""
     kind = frame.format.name.removesuffix("p")
     if kind not in _SCALES:
         raise MediaError(
