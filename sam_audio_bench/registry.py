@@ -132,7 +132,7 @@ METHODS = ("separate", "separate_oracle", "separate_named", "separate_stems")
 
 def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping[str, Any] = {}) -> Built:
     """Turns a class, an instance or a plain function into a separator."""
-    from sam_audio_bench.separators.adapted import adapt, core_of
+    from sam_audio_bench.separators.adapted import adapt, unwrap_adapted
     from sam_audio_bench.separators.external import FunctionSeparator
 
     if inspect.isclass(found):
@@ -140,7 +140,7 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping
     if arguments:
         raise UsageError(f"expected no model arguments for {name!r}, which is no class, found {dict(arguments)}")
     if any(callable(getattr(found, method, None)) for method in METHODS):
-        core = core_of(found)
+        core = unwrap_adapted(found)
         _rename(found, name, [])
         separator = adapt(found)
         code = core.function if isinstance(core, FunctionSeparator) else core
@@ -156,9 +156,9 @@ def _adopt(found: Any, name: str, arguments: Mapping[str, Any], offered: Mapping
 
 def _identified(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
     """The identity of a separator; one that comes with this package is known by its version and settings."""
-    from sam_audio_bench.separators.adapted import core_of
+    from sam_audio_bench.separators.adapted import unwrap_adapted
 
-    core = core_of(separator)
+    core = unwrap_adapted(separator)
     if is_built_in(type(core)) and not hasattr(core, "function"):
         parts = {"version": 1, **parts, "code": None}
     target = f"{type(core).__module__}:{type(core).__qualname__}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from sam_audio_bench.blocks import Growing, all_finite, is_long, parts
 from sam_audio_bench.errors import BadSeparation
 from sam_audio_bench.run.lag import lag_behind_mixture
-from sam_audio_bench.separators.answers import difference
+from sam_audio_bench.separators.estimate_files import compute_residual
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
 __all__ = ["check", "cut"]
@@ -143,7 +143,7 @@ def _moved(target: Audio, residual: Audio, mixture: Audio, lag: int) -> tuple[Au
     if _is_rest(target, residual, mixture):
         length = min(moved.length, mixture.length)
         moved = _resize(moved, length)
-        return moved, difference(_resize(mixture, length), moved)
+        return moved, compute_residual(_resize(mixture, length), moved)
     return moved, _from(residual, lag)
 
 

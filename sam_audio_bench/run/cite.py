@@ -14,7 +14,7 @@ from sam_audio_bench.options import parse_spelling
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import ModelRecord, RunRecord, read_run
 from sam_audio_bench.run.remote import find_runs
-from sam_audio_bench.separators.catalogue import card_of_model
+from sam_audio_bench.separators.catalogue import find_separator_card
 from sam_audio_bench.separators.pickers import PICKERS
 
 __all__ = ["bibliography", "citations", "cite"]
@@ -46,7 +46,7 @@ def citations(header: RunRecord) -> list[str]:
 
 def _separator(model: ModelRecord) -> Card | None:
     """By name and class, which is the same under all options; a plugin by its name."""
-    return card_of_model(model.name, model.target) or find_card("separators", model.name.partition("+")[0])
+    return find_separator_card(model.name, model.target) or find_card("separators", model.name.partition("+")[0])
 
 
 def cite(paths: Iterable[Path | str]) -> str:

@@ -130,9 +130,9 @@ def _shown(spec: Any) -> str:
 
 
 def _check(asked: Any, identity: Any) -> None:
-    from sam_audio_bench.separators.adapted import core_of
+    from sam_audio_bench.separators.adapted import unwrap_adapted
 
-    separator = core_of(asked)
+    separator = unwrap_adapted(asked)
     kind = type(separator).__qualname__
     methods = [name for name in registry.METHODS if getattr(separator, name, None) is not None]
     if not methods:

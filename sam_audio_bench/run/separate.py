@@ -106,7 +106,7 @@ def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Rera
     chosen, identity, _ = registry.build("picker", name)
     if reason := chosen.missing():
         raise Precondition(f"expected picker {name} to work, found an obstacle: {reason}; or choose another --picker")
-    if not chosen.asks(prompt):
+    if not chosen.applies_to(prompt):
         raise Precondition(f"expected a prompt that picker {name} can compare with, found {sorted(offers)} only")
     return Reranking(candidates=candidates, picker=chosen, identity=identity, keep=keep)
 

@@ -28,7 +28,7 @@ from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.run.stages import stage
 from sam_audio_bench.run.tracing import traced
 from sam_audio_bench.separators.pickers import AUTO, PICKERS, default_picker
-from sam_audio_bench.separators.rerank import Picker, best
+from sam_audio_bench.separators.rerank import Picker, best_candidate
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import (
     AnySeparator,
@@ -58,7 +58,7 @@ class Reranking:
 
     def asks(self, item: Item) -> bool:
         """Whether there is something to pick by; an item without it is answered once."""
-        return self.picker.asks(item.query.prompt)
+        return self.picker.applies_to(item.query.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class CandidateSet:
     @property
     def picked(self) -> int:
         """Index of the answer that counts."""
-        return best(self.scores) if self.picker else 0
+        return best_candidate(self.scores) if self.picker else 0
 
     def separation(self, index: int) -> Separation:
         """The candidate ``index``, which must not be broken."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sam_audio_bench.records import RunRecord
-from sam_audio_bench.separators.catalogue import card_of_model
+from sam_audio_bench.separators.catalogue import find_separator_card
 from sam_audio_bench.tasks.sources import recordings_of, shared_training
 
 __all__ = ["shared_in_run", "shared_in_runs"]
@@ -16,7 +16,7 @@ def shared_in_run(header: RunRecord) -> str:
 
     Weights of a user's own were trained on nobody knows what.
     """
-    card = card_of_model(header.model.name, header.model.target)
+    card = find_separator_card(header.model.name, header.model.target)
     if card is None or not card.training_data or (card.own_weights and header.model.options.get(card.own_weights)):
         return ""
     task = header.task

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from sam_audio_bench import platforms
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.separators.orphans import mark_of
-from sam_audio_bench.separators.programs import ending
+from sam_audio_bench.separators.process_family import read_environment
+from sam_audio_bench.separators.programs import describe_exit
 
 __all__ = ["Lost", "ProcessLink", "main"]
 
@@ -156,7 +156,7 @@ class ProcessLink:
 
     def _cause(self) -> str:
         code = self._process.returncode
-        return f"it {ending(code)}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
+        return f"it {describe_exit(code)}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
 
     def _last_words(self) -> str:
         return self._words
@@ -172,7 +172,7 @@ def _end_marked(mark: str) -> None:
     """Ends the processes in whose environment a mark stands, on Linux; they may start more meanwhile."""
     deadline = time.monotonic() + _PATIENCE
     while sys.platform == "linux" and time.monotonic() < deadline:
-        marked = [number for number in _processes() if mark_of(number, _MARK) == mark]
+        marked = [number for number in _processes() if read_environment(number, _MARK) == mark]
         if not marked:
             return
         for number in marked:

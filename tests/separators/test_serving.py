@@ -300,7 +300,7 @@ def test_a_program_that_goes_between_queries_costs_nothing(
     program = Written(tmp_path, "answer(query)\nsys.exit(5)", turn="start == 1")
     separator = served(program)
     answer(separator, MIXTURE)
-    while not separator._dialogue.ended():
+    while not separator._dialogue.describe_exit():
         continue
     answer(separator, MIXTURE)
     assert program.starts == 2

@@ -76,7 +76,7 @@ def test_what_is_given_is_not_what_is_kept() -> None:
 
 def test_few_mixtures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of 4 stems of 800 float32 samples fit into 30,000 bytes; the last mixture stays, however long it is."""
-    monkeypatch.setattr("sam_audio_bench.separators.stems._KEPT", 30_000)
+    monkeypatch.setattr("sam_audio_bench.separators.stems._CACHE_BYTES", 30_000)
     model = Four()
     separator = load_separator(model)
     sounds, long = [noise(0.05, seed=seed) for seed in range(3)], noise(10.0)
