@@ -93,7 +93,7 @@ def _clean(test: RatedTest, least: float) -> Iterator[Bar]:
     """Mean overall of clean targets, and how far it is above the best system's."""
     targets = test.controls[test.controls["kind"] == "reference"]
     yield average(test.name, "mean overall of clean targets", targets["saj_overall"], targets["item"], least)
-    answers = test.ratings.answers.drop_duplicates(["item", "system"])
+    answers = test.ratings.without_controls.drop_duplicates(["item", "system"])
     if targets.empty or answers.empty:
         yield missing_bar(test.name, "clean targets above the best system", _ABOVE)
         return

@@ -161,7 +161,7 @@ def _ids(path: Path) -> set[str]:
 def _ratings(path: Path) -> pd.DataFrame:
     """Items, axes and scores of ratings; traps and controls are left out."""
     if path.suffix.lower() == ".parquet":
-        return Ratings.read(path).answers[list(_RATED)].dropna()
+        return Ratings.read(path).without_controls[list(_RATED)].dropna()
     try:
         table = parse_table(read_text(path))
     except OSError as error:

@@ -251,7 +251,7 @@ def system_means(test: RatedTest) -> pd.DataFrame:
     Columns: system, n (answers), ``saj_AXIS``, and a column for each axis of listeners, on the judge's scale.
     """
     names = [f"saj_{axis}" for axis in AXES]
-    rows = test.ratings.answers
+    rows = test.ratings.without_controls
     answers = rows.drop_duplicates(["item", "system"]).groupby("system", sort=True)
     heard = rows.pivot_table(index="system", columns="axis", values="score")
     systems = answers[names].mean().join(heard).assign(n=answers.size()).reset_index()
