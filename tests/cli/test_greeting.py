@@ -17,8 +17,7 @@ from click.testing import CliRunner
 from docs_blocks import commands
 
 import sam_audio_bench as sab
-from sam_audio_bench.cli import group
-from sam_audio_bench.cli.greeting import FIRST_COMMANDS
+from sam_audio_bench.cli import FIRST_COMMANDS, group
 
 
 def run(*words: str, **environment: str | None) -> Any:

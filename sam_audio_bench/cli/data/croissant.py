@@ -13,7 +13,7 @@ from sam_audio_bench.files import write_json
 
 __all__ = ["croissant"]
 
-_ASKED = {"url": "--url", "licence": "--licence", "cite": "--cite", "published": "--published"}
+_EXPECTED_OPTIONS = {"url": "--url", "licence": "--licence", "cite": "--cite", "published": "--published"}
 
 
 @click.command()
@@ -39,20 +39,22 @@ def croissant(task: str, out: Path, allow_outside: bool, **about: str) -> None:
         raise UsageError(f"expected one task of the mini split, a table, a folder or LAYOUT:PATH, found {task!r}")
     from sam_audio_bench.tasks.croissant import About, of_mini, of_questions
 
-    said = About(**about)
+    description_fields = About(**about)
     if is_path(task):
         check_table(task)
         from sam_audio_bench.tasks.manifest import questions
 
-        found = of_questions(questions(task, allow_outside=allow_outside), said)
+        found = of_questions(questions(task, allow_outside=allow_outside), description_fields)
     else:
         from sam_audio_bench.tasks.mini import load_mini
 
-        found = of_mini(load_mini(task), said)
+        found = of_mini(load_mini(task), description_fields)
     write_json(out, found)
-    lacking = [
-        option for name, option in _ASKED.items() if not about[name] and not (name == "licence" and "license" in found)
+    missing = [
+        option
+        for name, option in _EXPECTED_OPTIONS.items()
+        if not about[name] and not (name == "licence" and "license" in found)
     ]
-    if lacking:
-        note(f"sabench: not said, and so left out: {', '.join(lacking)}; readers of Croissant expect them")
+    if missing:
+        note(f"sabench: not given, and so left out: {', '.join(missing)}; readers of Croissant expect them")
     echo(f"{len(found['recordSet'][0]['data'])} questions and {len(found['distribution'])} files in {out}")
