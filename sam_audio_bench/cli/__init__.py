@@ -101,7 +101,7 @@ def group(context: click.Context, asks_version: bool, as_json: bool, debug: bool
         _print_version(as_json=as_json)
         context.exit()
     if as_json:
-        raise click.UsageError("expected --json behind a command or beside --version, found neither", context)
+        raise click.UsageError("expected --json after a command or with --version, found neither", context)
     if context.invoked_subcommand is None:
         _greet()
         context.exit(2)

@@ -228,7 +228,7 @@ def _show(found: Reproduction) -> None:
         print_records(_records(found, within), ("metric", "equal", within, "not", "largest difference", "of item"))
         echo(f"\nFiles of estimates: {found.equal_files} of {found.files} have the same samples.")
     else:
-        table = {True: "has the digest of", False: "differs from that of", None: "cannot be held against"}
+        table = {True: "has the digest of", False: "differs from that of", None: "cannot be compared with"}
         echo(f"\nThe table of scores {table[found.same_table]} the record.")
     limit = f" within {found.tolerance:g}" if found.metrics else ""
     echo(f"The same{limit}." if found.same else f"Not the same{limit}.")

@@ -120,7 +120,7 @@ def _check(ratings: Ratings, limits: Mapping[str, float | None]) -> None:
     if ratings.votes:
         raise UsageError("expected ratings to screen, found votes")
     if ratings.anonymous:
-        raise UsageError("expected named raters, found anonymous ones: nobody can be judged by their other answers")
+        raise UsageError("expected named raters, found anonymous ones, who cannot be assessed by their other ratings")
     if not limits:
         raise UsageError(f"expected at least one rule of {', '.join(RULES)}, found none")
     for name in limits:

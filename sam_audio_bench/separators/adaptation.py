@@ -148,9 +148,9 @@ class Adaptation:
 
     def _check(self, chunk: Audio, output: Audio, name: str, what: str) -> None:
         if output.rate != chunk.rate:
-            said = "says that its rate is" if self.rate else "was given a mixture of"
+            origin = "states a rate of" if self.rate else "was given a mixture of"
             raise BadSeparation(
-                f"{name} {said} {chunk.rate} Hz, and its {what} has {output.rate} Hz; state the rate that it has, "
+                f"{name} {origin} {chunk.rate} Hz, and its {what} has {output.rate} Hz; state the rate that it has, "
                 "or resample"
             )
         shape, expected = tuple(output.samples.shape), tuple(chunk.samples.shape)
@@ -158,7 +158,7 @@ class Adaptation:
             raise BadSeparation(f"{name} gave its {what} as [time, channels], {list(shape)}; transpose it")
         if self.channels is not None and output.channels != self.channels:
             raise BadSeparation(
-                f"{name} says that it works on {self.channels} channel(s), and its {what} has {output.channels}"
+                f"{name} states that it works on {self.channels} channel(s), and its {what} has {output.channels}"
             )
         if output.length != chunk.length:
             raise BadSeparation(

@@ -78,7 +78,7 @@ class Adapted:
         self.adaptation: Adaptation = read_adaptation(str(known), given, declared_options(self.model))
         self.name = name or "+".join([str(known), *(f"{key}={value}" for key, value in given.items())])
         if callable(getattr(self.model, "separate_candidates", None)):
-            self.separate_candidates = self._candidates
+            self.separate_candidates = self._separate_candidates
         self.reset()
 
     def reset(self) -> None:
@@ -117,18 +117,18 @@ class Adapted:
         def separate_batch(queries: list[Query], seeds: list[int]) -> list[list[Any]]:
             return [[one] for one in _check_count(self.model.separate(queries, seeds), len(queries), self.name)]
 
-        return [estimates[0] for estimates in self._estimates(queries, seeds, separate_batch)]
+        return [estimates[0] for estimates in self._separate_in_batches(queries, seeds, separate_batch)]
 
-    def _candidates(self, queries: Sequence[Query], seeds: Sequence[Sequence[int]]) -> list[list[Separation]]:
+    def _separate_candidates(self, queries: Sequence[Query], seeds: Sequence[Sequence[int]]) -> list[list[Separation]]:
         """Returns one estimate per seed for each query, see `CandidateSeparator`."""
 
         def separate_batch(queries: list[Query], seeds: list[Sequence[int]]) -> list[list[Any]]:
             found = _check_count(self.model.separate_candidates(queries, seeds), len(queries), self.name)
             return [_check_count(one, len(own), self.name) for one, own in zip(found, seeds, strict=True)]
 
-        return self._estimates(queries, seeds, separate_batch)
+        return self._separate_in_batches(queries, seeds, separate_batch)
 
-    def _estimates(
+    def _separate_in_batches(
         self,
         queries: Sequence[Query],
         seeds: Sequence[Any],

@@ -67,11 +67,11 @@ def parse_command(command: str) -> list[str]:
     """
     arguments = _split_command(command)
     if not arguments or not arguments[0]:
-        raise UsageError(f"expected a program and its arguments behind serve:, found {command!r}")
+        raise UsageError(f"expected a program and its arguments after serve:, found {command!r}")
     for field in _PLACEHOLDER.findall(" ".join(arguments)):
         if field in _FIELDS:
             raise UsageError(
-                f"expected a command without placeholders behind serve:, found {{{field}}}; a program that stays reads "
+                f"expected a command without placeholders after serve:, found {{{field}}}; such a program reads "
                 "its queries from standard input, and cmd: starts one for each item"
             )
     return arguments

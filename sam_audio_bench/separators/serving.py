@@ -72,9 +72,7 @@ class ServedSeparator:
         Precondition: the program does not exist.
     """
 
-    where = frozenset(
-        {"timeout", "load_timeout", "max_crashes"}
-    )  # do not change estimates: a program that is killed returns none
+    where = frozenset({"timeout", "load_timeout", "max_crashes"})  # none of them changes an estimate
 
     def __init__(
         self, command: str, timeout: float = 600.0, load_timeout: float | None = None, max_crashes: int = 5

@@ -171,7 +171,7 @@ class AdaptedStems(_Stems):
                 f"{sorted(map(repr, found)) if isinstance(found, Mapping) else type(found).__name__}"
             )
         if self._known and set(found) != set(self._known):
-            raise BadSeparation(f"{self.name} says that its stems are {list(self._known)}, and gave {list(found)}")
+            raise BadSeparation(f"{self.name} states the stems {list(self._known)}, and returned {list(found)}")
         return {label: self._as_audio(one, label, chunk) for label, one in found.items()}
 
 
@@ -229,7 +229,7 @@ class UnorderedStems(_Stems):
         if not isinstance(found, list | tuple) or not found:
             kind = "an empty one" if isinstance(found, list | tuple) else type(found).__name__
             raise BadSeparation(
-                f"expected separate_stems of {self.name} to return a list of Audio, since its class says unordered = "
+                f"expected separate_stems of {self.name} to return a list of Audio, since its class states unordered = "
                 f"True, found {kind}"
             )
         return {str(index): self._as_audio(one, str(index), chunk) for index, one in enumerate(found)}

@@ -224,7 +224,7 @@ def test_candidates() -> None:
 @pytest.mark.parametrize(
     ("answer", "message", "status"),
     [
-        (lambda m: Audio(m.samples, 48_000), "says that its rate is 16000 Hz, and its target has 48000 Hz", "error"),
+        (lambda m: Audio(m.samples, 48_000), "states a rate of 16000 Hz, and its target has 48000 Hz", "error"),
         (lambda m: Audio(m.samples.repeat(1, 3), 16_000), "as many as there are at 48000 Hz; state rate=48000",
          "length_mismatch"),
         (lambda m: Audio(m.samples[:, :-320], 16_000), "leave the delay in, which is cut here", "length_mismatch"),

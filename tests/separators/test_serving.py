@@ -359,11 +359,11 @@ def test_standard_error_is_passed_on_once(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("", "expected a program and its arguments behind serve:, found ''"),
-        ("''", "expected a program and its arguments behind serve:"),
+        ("", "expected a program and its arguments after serve:, found ''"),
+        ("''", "expected a program and its arguments after serve:"),
         ("python 'x.py", "expected a command with balanced quotes"),
-        ("python x.py {mixture} {target}", r"expected a command without placeholders behind serve:, found \{mixture\}"),
-        ("python x.py --text={text}", r"without placeholders behind serve:, found \{text\}"),
+        ("python x.py {mixture} {target}", r"expected a command without placeholders after serve:, found \{mixture\}"),
+        ("python x.py --text={text}", r"without placeholders after serve:, found \{text\}"),
     ],
 )
 def test_impossible_commands(command: str, message: str) -> None:
