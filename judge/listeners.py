@@ -93,7 +93,7 @@ def _clean(test: RatedTest, least: float) -> Iterator[Criterion]:
     """Yields the mean overall of clean targets, and its lead over the best system."""
     targets = test.controls[test.controls["kind"] == "reference"]
     yield mean_criterion(test.name, "mean overall of clean targets", targets["saj_overall"], targets["item"], least)
-    estimates = test.ratings.answers.drop_duplicates(["item", "system"])
+    estimates = test.ratings.without_controls.drop_duplicates(["item", "system"])
     if targets.empty or estimates.empty:
         yield unmeasured(test.name, "clean targets above the best system", _ABOVE)
         return

@@ -143,7 +143,7 @@ def _build_from_object(
     found: Any, name: str, arguments: Mapping[str, object], offered: Mapping[str, object] = {}
 ) -> LoadedComponent:
     """Builds a separator from a class, an instance or a function."""
-    from sam_audio_bench.separators.adapted import adapt, core_of
+    from sam_audio_bench.separators.adapted import adapt, unwrap_adapted
     from sam_audio_bench.separators.external import FunctionSeparator
 
     if inspect.isclass(found):
@@ -151,7 +151,7 @@ def _build_from_object(
     if arguments:
         raise UsageError(f"expected no model arguments for {name!r}, which is not a class, found {dict(arguments)}")
     if any(callable(getattr(found, method, None)) for method in SEPARATOR_METHODS):
-        core = core_of(found)
+        core = unwrap_adapted(found)
         _rename(found, name, [])
         separator = adapt(found)
         code = core.function if isinstance(core, FunctionSeparator) else core
@@ -167,9 +167,9 @@ def _build_from_object(
 
 def _identify_separator(separator: AnySeparator, name: str, **parts: Any) -> ModelRecord:
     """Returns the identity of a separator; built-in ones are identified by version and settings, not by code."""
-    from sam_audio_bench.separators.adapted import core_of
+    from sam_audio_bench.separators.adapted import unwrap_adapted
 
-    core = core_of(separator)
+    core = unwrap_adapted(separator)
     if is_built_in(type(core)) and not hasattr(core, "function"):
         parts = {"version": 1, **parts, "code": None}
     target = f"{type(core).__module__}:{type(core).__qualname__}"

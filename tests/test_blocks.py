@@ -191,7 +191,7 @@ def test_separators_that_look_around_them_filter_long_mixtures_in_parts(
 
     whole = answered()
     request.getfixturevalue("short")
-    monkeypatch.setattr("sam_audio_bench.separators.base._PART", 9_000)
+    monkeypatch.setattr("sam_audio_bench.separators.base._PART_LENGTH", 9_000)
     found = answered()
     assert len(blocks._mapped) >= 2
     assert torch.allclose(found.target.samples, whole.target.samples, atol=1e-7)

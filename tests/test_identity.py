@@ -26,7 +26,7 @@ from sam_audio_bench.errors import BenchError, UsageError
 from sam_audio_bench.identity import EXECUTION_OPTIONS, Difference, Identity, capture_arguments, to_json_value
 from sam_audio_bench.nn.tiny import write_tiny_checkpoint
 from sam_audio_bench.registry import build
-from sam_audio_bench.separators.adapted import core_of
+from sam_audio_bench.separators.adapted import unwrap_adapted
 from sam_audio_bench.separators.catalogue import is_installed
 from sam_audio_bench.separators.pickers import PICKERS
 
@@ -118,7 +118,7 @@ def test_every_option_of_a_separator_counts(name: str, places: Mapping[str, str]
         assert identity.unknown is None
         return identity.fingerprint()
 
-    kind = type(core_of(build("separator", spec, needed if name == "demucs" else {}).component))
+    kind = type(unwrap_adapted(build("separator", spec, needed if name == "demucs" else {}).component))
     before = fingerprint({})
     assert fingerprint({}) == before
     options = [one for one in inspect.signature(kind).parameters.values() if one.default is not one.empty]

@@ -22,9 +22,9 @@ from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.run.output_log import capture_text
 from sam_audio_bench.run.worker_process import ProcessHandle
-from sam_audio_bench.separators.command_line import parse_command, parse_template
-from sam_audio_bench.separators.dialogue import Broken, Dialogue
+from sam_audio_bench.separators.dialogue import Dialogue, ProgramError
 from sam_audio_bench.separators.pipes import Pipes, SelectedPipes, ThreadedPipes
+from sam_audio_bench.separators.program_command import parse_command, parse_template
 from sam_audio_bench.separators.serving import ServedSeparator
 from sam_audio_bench.types import Audio, Prompt, Query
 
@@ -130,12 +130,12 @@ def line_of(pipes: Pipes) -> bytes | None:
 def test_both_ways_to_wait_for_a_pipe(talk: tuple[Pipes, subprocess.Popen[bytes]]) -> None:
     pipes, process = talk
     assert line_of(pipes) == b"ready\n"
-    assert pipes.heard() == b""
+    assert pipes.read_available() == b""
     assert pipes.exchange(0.0) == b""
     long = b"ab" * 100_000  # more than any pipe holds
     pipes.send(long + b"\n")
     assert line_of(pipes) == long[::-1] + b"\n"
-    assert pipes.unsent == 0
+    assert pipes.pending_bytes == 0
     pipes.send(b"end\n")
     assert line_of(pipes) is None
     assert process.wait() == 3
@@ -150,23 +150,23 @@ def test_what_is_not_read_counts(talk: tuple[Pipes, subprocess.Popen[bytes]]) ->
     pipes.send(b"x" * 2_000_000)
     for _ in range(5):
         assert pipes.exchange(0.05) == b""
-    assert 0 < pipes.unsent < 2_000_000
-    pipes.end_queries()
-    assert pipes.unsent == 0
+    assert 0 < pipes.pending_bytes < 2_000_000
+    pipes.close_input()
+    assert pipes.pending_bytes == 0
 
 
 @pytest.mark.usefixtures("is_windows")
 def test_a_dialogue(capfd: pytest.CaptureFixture[str]) -> None:
     code = ECHO.replace("print(line", "print('about', line.strip(), file=sys.stderr, flush=True); print(line")
     one = Dialogue([sys.executable, "-c", code])
-    assert one.ask(b"", timeout=30, expected="ready", see="docs")[0] == b"ready"
-    assert one.ask(b"abc\n", timeout=30, expected="a line", see="docs")[0] == b"cba"
-    one.pass_errors_on()
+    assert one.request(b"", timeout=30, expected="ready", see="docs")[0] == b"ready"
+    assert one.request(b"abc\n", timeout=30, expected="a line", see="docs")[0] == b"cba"
+    one.forward_stderr()
     assert capfd.readouterr().err == "about abc\n"
-    assert one.ask(b"xy\n", timeout=30, expected="a line", see="docs")[0] == b"yx"
-    assert one.unasked() == ""
-    with pytest.raises(Broken, match=r"ended with exit code 3 instead of an answer: about xy"):
-        one.ask(b"end\n", timeout=30, expected="a line", see="docs")
+    assert one.request(b"xy\n", timeout=30, expected="a line", see="docs")[0] == b"yx"
+    assert one.unrequested_output() == ""
+    with pytest.raises(ProgramError, match=r"ended with exit code 3 instead of an answer: about xy"):
+        one.request(b"end\n", timeout=30, expected="a line", see="docs")
     one.end()
     assert capfd.readouterr().err == "about xy\n"
 
@@ -174,11 +174,13 @@ def test_a_dialogue(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("is_windows")
 def test_a_dialogue_that_takes_too_long() -> None:
     one = Dialogue([sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(60)"])
-    one.ask(b"", timeout=30, expected="ready", see="docs")
-    with pytest.raises(Broken, match=r"was killed: expected a line within 0.2 seconds \(see docs\), found nothing"):
-        one.ask(b"abc\n", timeout=0.2, expected="a line", see="docs")
+    one.request(b"", timeout=30, expected="ready", see="docs")
+    with pytest.raises(
+        ProgramError, match=r"was killed: expected a line within 0.2 seconds \(see docs\), found nothing"
+    ):
+        one.request(b"abc\n", timeout=0.2, expected="a line", see="docs")
     one.end()
-    assert one.ended() == "was ended by SIGKILL"
+    assert one.describe_exit() == "was ended by SIGKILL"
 
 
 def test_a_program_that_stays_answers_alike(is_windows: bool, tmp_path: Path) -> None:

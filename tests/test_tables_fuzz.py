@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sam_audio_bench.errors import BenchError
-from sam_audio_bench.ratings.answers import KEY_SCHEMA, KEY_VERSION
+from sam_audio_bench.ratings.blind_key import KEY_SCHEMA, KEY_VERSION
 from sam_audio_bench.ratings.describe import describe
-from sam_audio_bench.ratings.formats import FORMATS, Choice
+from sam_audio_bench.ratings.formats import FORMATS, ColumnChoice
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.tasks.lock import LockFile
@@ -75,7 +75,7 @@ def outcome(read: Callable[[], Any]) -> Any:
     return told
 
 
-def imported(path: Path, choice: Choice, form: str | None) -> pd.DataFrame:
+def imported(path: Path, choice: ColumnChoice, form: str | None) -> pd.DataFrame:
     """Reads, stores, reads again and describes."""
     found = import_ratings([path], choice, format=form)
     found.ratings.write(path.with_name("r.parquet"))
@@ -88,7 +88,7 @@ def imported(path: Path, choice: Choice, form: str | None) -> pd.DataFrame:
 @given(name=st.sampled_from(sorted(RATINGS)), how=damage, form=st.sampled_from([None, None, None, *FORMATS]))
 def test_damaged_ratings(tmp_path: Path, name: str, how: dict[str, Any], form: str | None) -> None:
     (tmp_path / name).write_bytes(damaged(RATINGS[name].encode(), how))
-    found = outcome(lambda: imported(tmp_path / name, Choice(), form))
+    found = outcome(lambda: imported(tmp_path / name, ColumnChoice(), form))
     assert isinstance(found, str) or len(found) > 0
 
 
@@ -96,7 +96,7 @@ def test_damaged_ratings(tmp_path: Path, name: str, how: dict[str, Any], form: s
 @given(name=st.sampled_from(["lists.jsonl", "votes.json", "page.json"]), how=exchange)
 def test_ratings_with_other_values(tmp_path: Path, name: str, how: list[Any]) -> None:
     (tmp_path / name).write_bytes(exchanged(RATINGS[name].encode(), how))
-    outcome(lambda: imported(tmp_path / name, Choice(), None))
+    outcome(lambda: imported(tmp_path / name, ColumnChoice(), None))
 
 
 @MANY
@@ -105,7 +105,7 @@ def test_damaged_keys(tmp_path: Path, how: Any) -> None:
     content = json.dumps(KEY).encode()
     (tmp_path / "key.json").write_bytes(damaged(content, how) if isinstance(how, dict) else exchanged(content, how))
     (tmp_path / "page.json").write_text(RATINGS["page.json"])
-    outcome(lambda: imported(tmp_path / "page.json", Choice(key=tmp_path / "key.json"), None))
+    outcome(lambda: imported(tmp_path / "page.json", ColumnChoice(key=tmp_path / "key.json"), None))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_damaged_parquet(tmp_path: Path, stored: dict[str, bytes], how: dict[str
     for name, content in stored.items():
         (tmp_path / name).write_bytes(damaged(content, how))
     outcome(lambda: describe(Ratings.read(tmp_path / "ratings.parquet")))
-    outcome(lambda: imported(tmp_path / "others.parquet", Choice(), None))
+    outcome(lambda: imported(tmp_path / "others.parquet", ColumnChoice(), None))
     outcome(lambda: questions_to_task(read_questions(tmp_path / "mine.parquet")))
 
 

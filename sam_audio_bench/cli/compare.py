@@ -1,4 +1,4 @@
-"""``sabench compare``: two runs on the items that both have, without torch."""
+"""``sabench compare``: two runs on their common items, without torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL, parse_names
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
-from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.render.numbers import number, p_value, with_interval
 from sam_audio_bench.render.text import unit_and_direction
 
@@ -19,8 +19,8 @@ __all__ = ["compare"]
 
 
 @click.command()
-@click.argument("run_a", type=RUN)
-@click.argument("run_b", type=RUN)
+@click.argument("run_a", type=RUN_OR_URL)
+@click.argument("run_b", type=RUN_OR_URL)
 @click.option("--metrics", default="", help="Ids, comma-separated; default: all that both runs have.")
 @click.option("--worst", type=click.IntRange(min=0), default=10, show_default=True, help="How many items to list.")
 @click.option("--worst-by", help="The metric of that list; default: si_sdr_i, or else the first one.")
@@ -40,7 +40,7 @@ def compare(run_a: Path | str, run_b: Path | str, metrics: str, as_json: bool, *
     """
     from sam_audio_bench.run.compare import compare_runs
 
-    found = compare_runs(run_a, run_b, metrics=words(metrics, "--metrics") if metrics else (), **options)
+    found = compare_runs(run_a, run_b, metrics=parse_names(metrics, "--metrics") if metrics else (), **options)
     if as_json:
         print_json(found.to_json())
     else:

@@ -1,4 +1,4 @@
-"""Where an option's value comes from: command line > environment ``SABENCH_*`` > ``--config`` file > default."""
+"""Origins of option values: command line > environment ``SABENCH_*`` > ``--config`` file > default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from sam_audio_bench.errors import UsageError
 
-__all__ = ["config_option", "data_dir_option", "go_offline", "origins"]
+__all__ = ["config_option", "data_dir_option", "go_offline", "option_origins"]
 
 _ORIGINS = {
     click.core.ParameterSource.COMMANDLINE: "command line",
@@ -45,7 +45,7 @@ def _read(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> 
 
 
 def _as_typed(value: Any) -> Any:
-    """A value as one would type it, so that it is read as strictly: 1.5 is no whole number, and true none at all."""
+    """Formats a value as on the command line, so that it is parsed as strictly: 1.5 is no integer, true no number."""
     if isinstance(value, list):
         return [_as_typed(one) for one in value]
     if isinstance(value, bool):
@@ -66,7 +66,7 @@ def _use_folder(ctx: click.Context, parameter: click.Parameter, path: Path | Non
 
 
 def data_dir_option(*, expose: bool = False) -> Callable[[_Command], _Command]:
-    """``--data-dir``, which says what ``SABENCH_DATA`` says: where the official data lie."""
+    """Returns the option ``--data-dir``, the folder of the official data, like ``SABENCH_DATA``."""
     return click.option(
         "--data-dir", type=click.Path(path_type=Path), envvar="SABENCH_DATA", callback=_use_folder,
         expose_value=expose, help="Folder of the official data.  [default: SABENCH_DATA, else data in the cache]",
@@ -74,12 +74,12 @@ def data_dir_option(*, expose: bool = False) -> Callable[[_Command], _Command]:
 
 
 def go_offline() -> None:
-    """Keeps huggingface_hub, and everything on top of it, from the network; to be called before it is imported."""
+    """Disables network access of huggingface_hub and its dependents; must be called before its import."""
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def origins(ctx: click.Context) -> dict[str, dict[str, object]]:
-    """Every option with its value and where that came from."""
+def option_origins(ctx: click.Context) -> dict[str, dict[str, object]]:
+    """Returns every option with its value and origin."""
     found = {}
     for name, value in ctx.params.items():
         source = ctx.get_parameter_source(name)

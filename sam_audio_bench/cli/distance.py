@@ -1,4 +1,4 @@
-"""``sabench distance``: how far the answers of a run, taken together, are from a reference set of sounds."""
+"""``sabench distance``: distance of all estimates of a run from a reference set of sounds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL, parse_names
 from sam_audio_bench.cli.lazy import HomeText
 from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_markdown, print_records
-from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.metrics.distance_catalogue import BUILTIN_EMBEDDING, DISTANCES, check_distances, embedding_source
 from sam_audio_bench.render.numbers import UNDEFINED, number, with_interval
 from sam_audio_bench.render.text import pluralize
@@ -24,18 +24,18 @@ _Table = Callable[[Sequence[dict[str, str]], Sequence[str]], None]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.argument("runs", nargs=-1, required=True, type=RUN_OR_URL)
 @click.option("--metric", default=",".join(DISTANCES), show_default=True, help="Ids, comma-separated.")
 @click.option("--reference", type=HomeText(), default="references", show_default=True, metavar="SET",
-              help="The set that answers are held against: references, the clean targets of the items; mixtures; a "
+              help="The set that estimates are compared with: references, the clean targets of the items; mixtures; a "
               "folder of sounds; or runs of one separator.")  # fmt: skip
 @click.option("--embedding", type=HomeText(), default=BUILTIN_EMBEDDING, show_default=True, metavar="MODEL",
-              help="The space that distances are taken in: saj-mini, the folder of an audio model of transformers, or "
+              help="The embedding space of distances: saj-mini, the folder of an audio model of transformers, or "
               "its id in the hub's cache, owner/name@revision.")  # fmt: skip
-@click.option("--window", type=float, help="Seconds of sound a vector; default: 0.96 for saj-mini, 10 for others.")
-@click.option("--device", default="auto", show_default=True, help="Where the embedding is computed: auto, cpu, cuda …")
+@click.option("--window", type=float, help="Seconds of sound per vector; default: 0.96 for saj-mini, 10 for others.")
+@click.option("--device", default="auto", show_default=True, help="Device of the embedding: auto, cpu, cuda …")
 @click.option("--draws", type=click.IntRange(min=2), default=200, show_default=True,
-              help="Random halves of the recordings that intervals rest on.")  # fmt: skip
+              help="Random halves of the recordings, for intervals.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--format", "form", type=click.Choice(["terminal", "md", "csv", "json"]), default="terminal",
               show_default=True)  # fmt: skip
@@ -45,17 +45,17 @@ def distance(
     runs: tuple[Path | str, ...], metric: str, reference: str, embedding: str, window: float | None, device: str,
     draws: int, seed: int, form: str, as_json: bool, digits: int,
 ) -> None:  # fmt: skip
-    """Say how far the answers of RUNS are, taken together, from a reference set of sounds; RUNS as for `sabench table`.
+    """Measure the distance of all estimates of RUNS from a reference set of sounds; RUNS as for `sabench table`.
 
-    One number of each separator and task, and of no item: fad, the Fréchet audio distance, extrapolated to infinitely
-    many sounds, and kad, the kernel audio distance. Smaller is nearer. Numbers compare where embedding and reference
-    set are the same; both stand beside them. What rests on too few sounds is shown and not ranked. Separators are
-    compared on the items that all of them have answered. Embeddings are kept in the cache folder.
+    One number per separator and task, not per item: fad, the Fréchet audio distance, extrapolated to infinitely
+    many sounds, and kad, the kernel audio distance. Smaller is nearer. Numbers are comparable for the same embedding
+    and reference set, which are shown. Distances from too few sounds are shown and not ranked. Separators are compared
+    on the items that all of them have separated. Embeddings are stored in the cache folder.
     """
     from sam_audio_bench.run.distance_reference import reference_kind
     from sam_audio_bench.run.remote import find_runs
 
-    chosen = check_distances(words(metric, "--metric"))
+    chosen = check_distances(parse_names(metric, "--metric"))
     if (source := embedding_source(embedding)) is not None:
         source.find()
     reference_kind(reference)

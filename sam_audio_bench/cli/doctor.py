@@ -1,4 +1,4 @@
-"""``sabench doctor``: what this machine has, what is missing, and the command that would bring it."""
+"""``sabench doctor``: checks the installation, and gives commands that install missing parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sam_audio_bench.plugins import plugins
 
 __all__ = ["doctor"]
 
-_EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
+_EXTRAS = {  # extra -> (module that shows whether it is installed, its purpose)
     "speech": ("pesq", "pesq_wb, pesq_nb, stoi, estoi, dnsmos_*"),
     "speaker": ("webrtcvad", "speaker_similarity, with `pip install --no-deps Resemblyzer==0.1.4`"),
     "demucs": ("demucs", "Demucs as a separator"),
@@ -34,7 +34,7 @@ _EXTRAS = {  # extra -> (module that tells whether it is there, what it brings)
 @click.command()
 @click.option("--json", "as_json", is_flag=True)
 def doctor(as_json: bool) -> None:
-    """Say what this machine has and what is missing. Exits with 2 when something needed is missing."""
+    """Check this installation, and say what is missing. Exits with 2 if something required is missing."""
     checks = [*_software(), *_storage(), *_data(), *_extras()]
     if as_json:
         print_json([dict(zip(("what", "state", "detail"), check, strict=True)) for check in checks])
@@ -78,7 +78,7 @@ def _storage() -> list[Check]:
 
 
 def _data() -> list[Check]:
-    """The embedded split is read and mixed; the official data is looked for."""
+    """Loads an item of the embedded split, and looks for the official data."""
     from sam_audio_bench.registry import load_task
 
     try:
@@ -105,17 +105,17 @@ def _extras() -> list[Check]:
 
 
 def _suppressors() -> list[Check]:
-    """Noise suppressors: their packages are installed without their requirements, which are many."""
+    """Checks the packages of noise suppressors, which are installed without their many requirements."""
     from sam_audio_bench.separators.catalogue import CARDS, SUPPRESSOR_PACKAGES, is_installed
 
-    lacking = {name: card for name in SUPPRESSOR_PACKAGES if not all(map(is_installed, (card := CARDS[name]).modules))}
-    here = [name for name in SUPPRESSOR_PACKAGES if name not in lacking]
+    missing = {name: card for name in SUPPRESSOR_PACKAGES if not all(map(is_installed, (card := CARDS[name]).modules))}
+    here = [name for name in SUPPRESSOR_PACKAGES if name not in missing]
     found: list[Check] = [("suppressors", "ok", ", ".join(here))] if here else []
-    if lacking:
-        packages = " ".join(SUPPRESSOR_PACKAGES[name][0] for name in lacking)
-        runtime = "pip install onnxruntime && " * any("onnxruntime" in card.modules for card in lacking.values())
+    if missing:
+        packages = " ".join(SUPPRESSOR_PACKAGES[name][0] for name in missing)
+        runtime = "pip install onnxruntime && " * any("onnxruntime" in card.modules for card in missing.values())
         line = f"{'' if is_installed('onnxruntime') else runtime}pip install --no-deps {packages}"
-        found.append(("suppressors", "absent", f"{line} for {', '.join(lacking)}"))
+        found.append(("suppressors", "absent", f"{line} for {', '.join(missing)}"))
     return found
 
 

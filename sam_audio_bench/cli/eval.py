@@ -1,4 +1,4 @@
-"""``sabench eval``: the main job."""
+"""``sabench eval``: evaluates separators on tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, origins
+from sam_audio_bench.cli.config import config_option, data_dir_option, go_offline, option_origins
 from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_records
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.options import split_specifications
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from sam_audio_bench.run.plan import Plan
     from sam_audio_bench.run.results import Results
 
-__all__ = ["evaluate", "plan_from", "say_terms"]
+__all__ = ["evaluate", "plan_from_options", "show_terms"]
 
 
-class _Whole(click.ParamType[str]):
-    """Text that an environment variable holds once: nothing splits it at blanks."""
+class _UnsplitText(click.ParamType[str]):
+    """Text that is not split at blanks if it comes from an environment variable."""
 
     name = "text"
     envvar_list_splitter = "\n"
 
 
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
-    """One option for each field of `Settings`, in their order."""
+    """Adds one option per field of `Settings`, in order."""
     for option in reversed(fields(Settings)):
         command = _click_option(option)(command)
     return command
 
 
 def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An option of the command line: its default, help and choices are those of the field."""
+    """Returns the option of a field, with its default, help and choices."""
     name, about = option.name, OPTIONS[option.name]
     default = None if about.parser or option.default is MISSING else option.default
     shown = {"metrics": "default", "size": "auto"}.get(about.parser, default not in (None, (), False))
@@ -61,18 +61,18 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SABENCH"})
-@click.option("--model", multiple=True, required=True, type=_Whole(), help="Separators, comma-separated; may be "
+@click.option("--model", multiple=True, required=True, type=_UnsplitText(), help="Separators, comma-separated; may be "
               "repeated: a name of `sabench list models`, files:DIR, module:attribute, each also with (option=value), "
               "cmd:'program {mixture} --text={text} {target}', or serve:'program'.")  # fmt: skip
 @click.option("--task", required=True, help="Tasks or groups of `sabench list tasks`, or anyone's data: a table, "
               "a folder, ADAPTER:PATH; name=PATH gives them another name.")  # fmt: skip
 @_settings_options
 @data_dir_option(expose=True)
-@click.option("--accept-license", is_flag=True, help="Write down that you accept the terms of the official data.")
+@click.option("--accept-license", is_flag=True, help="Record that you accept the terms of the official data.")
 @click.option("--fail-on-error", help="Exit with 1 when more than N items, or this fraction of them, fail.")
-@click.option("--offline", is_flag=True, help="Never look on the network for weights or data.")
+@click.option("--offline", is_flag=True, help="Never use the network for weights or data.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-@click.option("--log", multiple=True, help="Tell a tracker: tensorboard:DIR, wandb:PROJECT or trackio:PROJECT; may be "
+@click.option("--log", multiple=True, help="Log to tensorboard:DIR, wandb:PROJECT or trackio:PROJECT; may be "
               "repeated.")  # fmt: skip
 @config_option
 @click.option("--show-config", is_flag=True, help="Show every option with its origin and stop.")
@@ -81,21 +81,21 @@ def _click_option(option: Field[Any]) -> Callable[[Callable[..., None]], Callabl
 def evaluate(ctx: click.Context, /, **options: Any) -> None:
     """Evaluate separators on tasks and print the table.
 
-    Finished items are kept: running the same command again continues, or just prints the table.
+    Finished items are kept: running the same command again continues, or only prints the table.
     """
     if options["show_config"]:
-        settings = origins(ctx)
+        settings = option_origins(ctx)
         print_records([{"option": name, **entry} for name, entry in settings.items()], ("option", "value", "origin"))
         return
     if options["offline"]:
         go_offline()
-    allowed = _allowance(options["fail_on_error"])
+    allowed = _parse_failure_limit(options["fail_on_error"])
     from sam_audio_bench.run.loggers import log_results, open_loggers, parse_loggers
 
     specs = parse_loggers(options["log"])
     stdout = claim_stdout() if options["as_json"] else None
-    plan = plan_from(options, origins(ctx))
-    say_terms(plan, accept=options["accept_license"])
+    plan = plan_from_options(options, option_origins(ctx))
+    show_terms(plan, accept=options["accept_license"])
     if options["as_json"]:
         for text in (*plan.needs, *plan.ignored, *plan.redone):
             note(f"plan: {text}")
@@ -120,8 +120,8 @@ def evaluate(ctx: click.Context, /, **options: Any) -> None:
         sys.exit(1 if results.failures > allowed(results.asked) else 3)
 
 
-def plan_from(options: Options, config: Options) -> Plan:
-    """Turns texts into a plan; everything that can be wrong with a name or option is wrong here."""
+def plan_from_options(options: Options, config: Options) -> Plan:
+    """Makes a plan from option values; all errors in names and options are raised here."""
     settings = settings_from(
         {
             name: parse_option(about.parser, value) if about.parser else value
@@ -130,7 +130,7 @@ def plan_from(options: Options, config: Options) -> Plan:
         }
     )
     models = [model for text in options["model"] for model in split_specifications(text)]
-    tasks = _words(options["task"])
+    tasks = _split_names(options["task"])
     _check_names(models, tasks, settings)
     from sam_audio_bench.registry import check_weights
 
@@ -142,7 +142,7 @@ def plan_from(options: Options, config: Options) -> Plan:
 
 
 def _check_names(models: list[str], tasks: list[str], settings: Settings) -> None:
-    """Typos, before anything heavy is imported."""
+    """Checks names before anything heavy is imported."""
     from sam_audio_bench.columns import check_metrics
     from sam_audio_bench.names import check_model, check_picker, check_task
 
@@ -159,8 +159,8 @@ def _check_names(models: list[str], tasks: list[str], settings: Settings) -> Non
         check_recordings(tasks, instead=f"{asked} --split mini")
 
 
-def say_terms(plan: Plan, *, accept: bool) -> None:
-    """The terms of the official data, once on each machine."""
+def show_terms(plan: Plan, *, accept: bool) -> None:
+    """Shows the terms of the official data, once per machine."""
     from sam_audio_bench.tasks.catalogue import TASKS
     from sam_audio_bench.tasks.licences import show_licences
 
@@ -168,15 +168,15 @@ def say_terms(plan: Plan, *, accept: bool) -> None:
     show_licences((TASKS[name] for name in sorted(names & set(TASKS))), note, accept=accept)
 
 
-def _words(text: str) -> list[str]:
+def _split_names(text: str) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise UsageError(f"expected comma-separated names, found {text!r}")
     return words
 
 
-def _allowance(text: str | None) -> Any:
-    """How many of n items may fail: all, a count, or a fraction."""
+def _parse_failure_limit(text: str | None) -> Any:
+    """Returns a function from the number of items to how many may fail: all, a count, or a fraction."""
     if text is None:
         return lambda asked: asked
     try:
@@ -189,7 +189,7 @@ def _allowance(text: str | None) -> Any:
 
 
 def _show_plan(plan: Plan) -> None:
-    """One line a task: who answers, what is left to do, which metrics run, and why others do not."""
+    """Shows per task the separators, remaining items, metrics, and why other metrics do not run."""
     tasks: dict[str, list[Job]] = {}
     for job in plan.jobs:
         tasks.setdefault(job.data.label, []).append(job)
@@ -202,9 +202,9 @@ def _show_plan(plan: Plan) -> None:
     for text in (*plan.notes, *plan.needs, *plan.ignored, *plan.redone):
         note(f"plan: {text}")
     without: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for (lacking, metric), reason in plan.unavailable.items():
+    for (label, metric), reason in plan.unavailable.items():
         columns, labels = without.setdefault(reason, ({}, {}))
-        columns[metric], labels[lacking] = None, None
+        columns[metric], labels[label] = None, None
     for reason, (columns, labels) in without.items():
         note(f"plan: {', '.join(columns)} will not run on {', '.join(labels)}: {reason}")
 

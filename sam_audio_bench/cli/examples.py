@@ -1,4 +1,4 @@
-"""Two examples or more for each command, shown at the end of its help."""
+"""At least two examples per command, shown at the end of its help."""
 
 from __future__ import annotations
 
@@ -153,15 +153,15 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "doctor": ("sabench doctor", "sabench doctor --json"),
 }
-"""Command lines by the name of a command; groups that are not here show theirs above."""
+"""Examples by name of a command; other groups show theirs in their help text."""
 
 
 def with_examples(command: click.Command, name: str) -> click.Command:
-    """The command with its examples below its options.
+    """Adds examples to the help of a command and its subcommands.
 
     Args:
-        command: of sabench; it is changed.
-        name: as it is called, without "sabench".
+        command: is modified.
+        name: as on the command line, without "sabench".
     """
     if name in EXAMPLES:
         lines = "\n".join(f"  {line}" for line in EXAMPLES[name])

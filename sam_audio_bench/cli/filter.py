@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL
 from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_records
-from sam_audio_bench.cli.words import RUN
 
 if TYPE_CHECKING:
     from sam_audio_bench.filtering.labelling import FilterResult
@@ -18,18 +18,18 @@ __all__ = ["filter_command"]
 
 
 @click.command(name="filter")
-@click.argument("inputs", nargs=-1, required=True, type=RUN)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of what is kept.")
+@click.argument("inputs", nargs=-1, required=True, type=RUN_OR_URL)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the kept labels.")
 @click.option("--keep", default="", help='A condition on columns: "clap > 0.35 and silence < 0.95".')
 @click.option("--preset", default="", help="Conditions by name: sam-audio or offline; --keep adds to them.")
-@click.option("--best", help="Column by which labels are put in order, as COLUMN:lowest or COLUMN:highest too.")
-@click.option("--quota", type=int, help="Labels to keep of each class at most, the best ones.")
-@click.option("--by", default="text", show_default=True, help="Column that says the class of a label.")
-@click.option("--duplicates", is_flag=True, help="Keep targets that sound like one that is kept.")
+@click.option("--best", help="Column by which labels are ranked, also COLUMN:lowest or COLUMN:highest.")
+@click.option("--quota", type=int, help="Maximal number of labels per class, the best ones.")
+@click.option("--by", default="text", show_default=True, help="Column with the class of a label.")
+@click.option("--duplicates", is_flag=True, help="Keep duplicates: targets that sound like a kept one.")
 @click.option("--rule", type=click.Choice(["relative", "absolute"]), default="absolute", show_default=True,
-              help="When a target sounds, as in `sabench data spans`.")  # fmt: skip
-@click.option("--copy", is_flag=True, help="Copy sounds even where a second name for one file would do.")
-@click.option("--shard", help="I/N: only look at every N-th target, from the I-th; without it, join and decide.")
+              help="When a target is active, as in `sabench data spans`.")  # fmt: skip
+@click.option("--copy", is_flag=True, help="Copy sounds, also if a hard link is possible.")
+@click.option("--shard", help="I/N: only measure every N-th target, from the I-th; without it, merge and decide.")
 @click.option("--sample", type=int, default=0, show_default=True, help="Kept labels to draw for a listening test.")
 @click.option("--raters", type=int, default=3, show_default=True, help="Raters of each label of the sample.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
@@ -43,7 +43,7 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
     """Keep the estimates that are good enough to train on, by their scores, as a task in a folder.
 
     INPUTS are run folders, or folders that hold them; or a table of questions with a column target, or a folder that
-    holds one. Nothing is separated or scored: `sabench eval` and `sabench score` do that. Exits with 1 where nothing is
+    holds one. Nothing is separated or scored: `sabench eval` and `sabench score` do that. Exits with 1 if nothing is
     kept.
     """
     from sam_audio_bench.errors import UsageError
@@ -63,7 +63,7 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
     from sam_audio_bench.filtering.labelling import LabelOptions, filter_labels
     from sam_audio_bench.tasks.span_table import RULES
 
-    chosen = LabelOptions(rule=RULES[rule], shard=None if shard is None else _part(shard), **options)
+    chosen = LabelOptions(rule=RULES[rule], shard=None if shard is None else _parse_shard(shard), **options)
     stdout = claim_stdout() if as_json else None
     found = filter_labels(inputs, out, chosen)
     for text in found.notes:
@@ -77,8 +77,8 @@ def filter_command(inputs: tuple[Path | str, ...], out: Path, rule: str, shard: 
     sys.exit(0 if not found.counts or found.counts["kept"] else 1)
 
 
-def _part(shard: str) -> tuple[int, int]:
-    """I and N; not as a launcher tells them, since the command that joins has no shard."""
+def _parse_shard(shard: str) -> tuple[int, int]:
+    """Returns I and N; not from a launcher, since the command that merges has no shard."""
     from sam_audio_bench.errors import UsageError
     from sam_audio_bench.run.settings import parse_option
 

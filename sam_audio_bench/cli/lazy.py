@@ -1,4 +1,4 @@
-"""A group of commands that imports one when it is called, so that --help stays fast."""
+"""A command group that imports a command only when it is called, so that --help stays fast."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["HomePath", "HomeText", "LazyGroup"]
 
 
 class HomePath(click.ParamType[Any]):
-    """A path whose ``~`` is the home folder: no shell expands that of ``--out=~/x``, a file or a variable.
+    """A path with ``~`` for the home folder, which shells do not expand in ``--out=~/x``, files and variables.
 
     Args:
-        path: the type that makes a value of it.
+        path: the type that converts the expanded value.
     """
 
     envvar_list_splitter = click.Path.envvar_list_splitter
@@ -32,32 +32,32 @@ class HomePath(click.ParamType[Any]):
         self.name, self._path = path.name, path
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; raises Precondition where there is no home folder."""
+        """Returns the path; raises Precondition if there is no home folder."""
         return self._path.convert(expand_home(value), param, ctx)
 
 
 class HomeText(click.ParamType[str]):
-    """A name, or a path as `HomePath`, also behind ``:`` or ``=``."""
+    """A name, or a path as for `HomePath`, also after ``:`` or ``=``."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The text; raises Precondition where there is no home folder."""
+        """Returns the text; raises Precondition if there is no home folder."""
         return expand_homes(str(value))
 
 
-def _expanding(command: click.Command) -> click.Command:
-    """The command with `HomePath` for each option and argument that is a path, and so those below it."""
+def _expand_home_paths(command: click.Command) -> click.Command:
+    """Replaces the type of path options and arguments by `HomePath`, also in subcommands."""
     for parameter in command.params:
         if isinstance(parameter.type, click.Path):
             parameter.type = HomePath(parameter.type)
     for below in command.commands.values() if isinstance(command, click.Group) else ():
-        _expanding(below)
+        _expand_home_paths(below)
     return command
 
 
 def _refuse_repeats(command: click.Command, ctx: click.Context, args: list[str]) -> None:
-    """Raises UsageError for an option of one value that is given twice, of which click would drop the first."""
+    """Raises UsageError for a repeated option that takes one value; click would ignore the first value."""
     _, _, order = command.make_parser(ctx).parse_args(list(args))
     for parameter, count in Counter(order).items():
         if isinstance(parameter, click.Option) and count > 1 and not (parameter.multiple or parameter.is_flag):
@@ -66,7 +66,7 @@ def _refuse_repeats(command: click.Command, ctx: click.Context, args: list[str])
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name: ``name -> ("module:attribute", summary)``."""
+    """A group with commands by name: ``name -> ("module:attribute", summary)``."""
 
     def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -74,10 +74,10 @@ class LazyGroup(click.Group):
         self._path = ""  # from sabench to here
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; one that is interrupted ends with exit code 3."""
+        """Runs a command; exits with code 3 if it is interrupted."""
         try:
             return super().invoke(ctx)
-        except click.UsageError as error:  # it may quote what a file or a variable says
+        except click.UsageError as error:  # it may quote a file or a variable
             text = error.format_message()
             if text == printable(text):
                 raise
@@ -87,7 +87,7 @@ class LazyGroup(click.Group):
             ctx.exit(EXIT_CODE)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the mapping."""
+        """Returns the names in the order of the mapping."""
         return list(self._lazy)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -99,17 +99,17 @@ class LazyGroup(click.Group):
         path = f"{self._path} {name}".strip()
         if isinstance(command, LazyGroup):
             command._path = path
-        return with_examples(_expanding(command), path)
+        return with_examples(_expand_home_paths(command), path)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Summaries without an import."""
+        """Writes summaries without importing commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in self._lazy.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Raises UsageError with the nearest name for an unknown command, and for an option that is given twice."""
+        """Finds a command; raises UsageError for an unknown one, with the nearest name, and for a repeated option."""
         if args and args[0] not in self._lazy:
             raise unknown_name("command", args[0], self._lazy)
         name, command, rest = super().resolve_command(ctx, args)

@@ -80,7 +80,7 @@ def _metrics() -> tuple[list[dict[str, object]], str]:
 
 
 def _record(card: Card) -> dict[str, object]:
-    """A card for readers: its id is its name, sets are in order."""
+    """Converts a card to a record: its id is called name, and sets are sorted."""
     known = {key: sorted(value) if isinstance(value, frozenset) else value for key, value in asdict(card).items()}
     return {"name": known.pop("id"), **known}
 
@@ -93,18 +93,18 @@ _KINDS = {
 }
 
 
-_ALSO = {"separators": "models"}
+_ALIASES = {"separators": "models"}
 
 
 @click.command()
-@click.argument("kind", type=click.Choice([*_KINDS, *_ALSO]))
+@click.argument("kind", type=click.Choice([*_KINDS, *_ALIASES]))
 @click.option("--format", "form", type=click.Choice(["text", "md", "json"]), default="text", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="As --format json: a list of records.")
 def listing(kind: str, form: str, as_json: bool) -> None:
     """List tasks, layouts of data sets, models or metrics."""
-    collect, group, columns = _KINDS[_ALSO.get(kind, kind)]
+    collect, group, columns = _KINDS[_ALIASES.get(kind, kind)]
     records, footer = collect()
-    records += _third_parties(group) if group else []
+    records += _plugin_records(group) if group else []
     if as_json or form == "json":
         print_json(records)
     elif form == "md":
@@ -113,7 +113,7 @@ def listing(kind: str, form: str, as_json: bool) -> None:
         print_records(records, columns, footer)
 
 
-def _third_parties(group: str) -> list[dict[str, object]]:
+def _plugin_records(group: str) -> list[dict[str, object]]:
     from sam_audio_bench.plugins import plugin_cards, plugins
     from sam_audio_bench.run.output_log import capture_text
     from sam_audio_bench.run.process_exit import prevent_exit

@@ -1,4 +1,4 @@
-"""``sabench models``: checkpoints on this machine."""
+"""``sabench models``: makes checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def models() -> None:
 def make_tiny(folder: Path, seed: int) -> None:
     """Write a small random SAM Audio checkpoint in the official format to FOLDER.
 
-    It has every layer and separates nothing: for tests, demonstrations and dry runs.
+    It has every layer and does not separate: for tests, demonstrations and dry runs.
     """
     from sam_audio_bench.nn.tiny import write_tiny_checkpoint
 

@@ -1,7 +1,7 @@
-"""Where the words go: results on standard output, everything else on standard error.
+"""Output of commands: results on standard output, everything else on standard error.
 
-No terminal gets a control sequence that somebody has written into a name or a message. A stream that is not UTF-8 gets
-replacements of the signs that it lacks: of a minus sign a hyphen, never nothing.
+Control sequences in names and messages are escaped. For a stream that is not UTF-8, characters that it cannot encode
+are replaced: a minus sign by a hyphen, never by nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sam_audio_bench.render.text import markdown_text, one_line, printable
 __all__ = ["claim_stdout", "echo", "note", "open_closed_streams", "print_json", "print_markdown", "print_records",
            "replace_unwritable"]  # fmt: skip
 
-_PLAIN = {
+_ASCII_REPLACEMENTS = {
     "−": "-", "–": "-", "—": "-", "±": "+-", "×": "x", "≤": "<=", "≥": ">=", "≈": "~", "↑": "^", "↓": "v", "→": "->",
     "…": "...", "“": '"', "”": '"', "‘": "'", "’": "'", "•": "*", "─": "-", "━": "-", "│": "|",
     "†": "+", "▾": "#",
@@ -33,15 +33,15 @@ _PLAIN = {
 def _replacement(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(letter) or ascii(letter)[1:-1] for letter in lacking), error.end
+    unencodable = error.object[error.start : error.end]
+    return "".join(_ASCII_REPLACEMENTS.get(letter) or ascii(letter)[1:-1] for letter in unencodable), error.end
 
 
 codecs.register_error("sabench", _replacement)
 
 
 def open_closed_streams() -> None:
-    """Puts nothing in the place of standard streams that are closed (``2>&-``), which the next file would take."""
+    """Opens the null device for closed standard streams (``2>&-``), whose descriptors the next file would get."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -53,28 +53,28 @@ def open_closed_streams() -> None:
 
 
 def replace_unwritable() -> None:
-    """Lets standard output and standard error replace what their encoding lacks, instead of failing."""
+    """Makes standard output and standard error replace unencodable characters, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="sabench")
 
 
 def echo(text: object = "", *, nl: bool = True) -> None:
-    """A text on standard output."""
+    """Prints a text on standard output."""
     click.echo(printable(str(text)), file=sys.stdout, nl=nl)
 
 
 def print_json(value: Any, stream: TextIO | None = None) -> None:
-    """One JSON value on standard output, with escapes for controls, and for what an encoding may lack.
+    """Prints one JSON value on standard output, with escapes for control and unencodable characters.
 
     Args:
-        value: to be printed.
-        stream: as `claim_stdout` gives it; None: standard output as it is.
+        value: to print.
+        stream: from `claim_stdout`; None: standard output.
     """
-    goal = sys.stdout if stream is None else stream
-    unicode = (getattr(goal, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
+    output = sys.stdout if stream is None else stream
+    unicode = (getattr(output, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
     text = dump_json(value, indent=1)
-    click.echo("".join(_in_json(letter, unicode) for letter in text) if not _is_plain(text) else text, file=goal)
+    click.echo("".join(_in_json(letter, unicode) for letter in text) if not _is_plain(text) else text, file=output)
 
 
 def _is_plain(text: str) -> bool:
@@ -87,26 +87,26 @@ def _in_json(letter: str, unicode: bool) -> str:
 
 
 def claim_stdout() -> TextIO:
-    """Standard output for one result alone; what others print, even as the process ends, goes to standard error."""
+    """Returns standard output for a single result, and redirects all other output to standard error."""
     stream = sys.stdout
     try:
         if stream.fileno() == 1:
             stream.flush()
             stream = os.fdopen(os.dup(1), "w", encoding=stream.encoding, errors=stream.errors)
             os.dup2(2, 1)
-    except (OSError, ValueError):  # it lies in memory
+    except (OSError, ValueError):  # it is in memory
         sys.stdout = sys.stderr
     return stream
 
 
 def note(text: str) -> None:
-    """A line for the person at the terminal, on standard error."""
-    with suppress(OSError):  # of a terminal that is gone
+    """Prints a line on standard error."""
+    with suppress(OSError):  # the terminal is closed
         click.echo(printable(text), err=True)
 
 
 def print_records(records: Iterable[Mapping[str, object]], columns: Sequence[str], footer: str = "") -> None:
-    """Records as aligned columns on standard output; the last column is not padded."""
+    """Prints records as aligned columns on standard output; the last column is not padded."""
     rows = [columns, *([_cell(record.get(column)) for column in columns] for record in records)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     for row in rows:
@@ -116,7 +116,7 @@ def print_records(records: Iterable[Mapping[str, object]], columns: Sequence[str
 
 
 def print_markdown(records: Iterable[Mapping[str, object]], columns: Sequence[str], footer: str = "") -> None:
-    """Records as a table in Markdown on standard output."""
+    """Prints records as a Markdown table on standard output."""
     rows = [[markdown_text(_cell(record.get(column))) for column in columns] for record in records]
     for row in (columns, ["---"] * len(columns), *rows):
         echo(f"| {' | '.join(row)} |")

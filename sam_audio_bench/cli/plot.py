@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL, parse_names
 from sam_audio_bench.cli.output import echo, note, print_json
-from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.options import split_specifications
 
@@ -25,7 +25,7 @@ _ALL = "all"
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.argument("runs", nargs=-1, required=True, type=RUN_OR_URL)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), default=["bars"], show_default=True,
               help="bars: means and intervals; box: scores of items; scatter: two separators, or two metrics, item by "
               "item; pareto: quality against cost; slices: means in slices of the items, as `sabench slices` finds "
@@ -53,26 +53,26 @@ def plot(
 
     results = Results.read(runs)
     named = _named(results, metrics) if metrics else []
-    chosen = words(separators, "--separator") if separators else []
+    chosen = parse_names(separators, "--separator") if separators else []
     found: list[Plot] = []
     for kind in dict.fromkeys(kinds):
         if kind == _SLICES:
             found += _slice_figures(results, named, chosen)
         else:
             found += _figures(results, kind, named, chosen, pair=metrics != _ALL)
-    told = []
+    saved = []
     for figure in found:
         files = [str(path) for path in figure.save(out, themes=THEMES if theme == "both" else (theme,))]
-        told.append({"name": figure.name, "title": figure.title, "caption": figure.caption, "files": files})
+        saved.append({"name": figure.name, "title": figure.title, "caption": figure.caption, "files": files})
     if as_json:
-        print_json({"figures": told})
+        print_json({"figures": saved})
         return
-    for one in told:
+    for one in saved:
         echo("\n".join([str(one["title"]), *(f"  {file}" for file in one["files"]), f"  {one['caption']}"]))
 
 
 def _named(results: Results, metrics: str) -> list[str]:
-    """The metrics that are asked for; of all of them, those with a value."""
+    """Returns the requested metrics; for "all" those with a value."""
     found = list(dict.fromkeys(split_specifications(metrics)))
     if not found:
         raise UsageError(f"expected comma-separated ids for --metric, found {metrics!r}")
@@ -86,7 +86,7 @@ def _named(results: Results, metrics: str) -> list[str]:
 
 
 def _figures(results: Results, kind: str, metrics: list[str], separators: list[str], *, pair: bool) -> list[Plot]:
-    """All figures of a kind, drawn before the first file is written; ``pair``: two metrics may be one scatter."""
+    """Draws all figures of a kind, before any file is written; ``pair``: two metrics may be one scatter."""
     if pair and kind == "scatter" and len(metrics) == 2:
         return [results.plot(kind, metrics, separators=separators)]
     each: list[Sequence[str]] = [[metric] for metric in metrics] or [()]
@@ -94,7 +94,7 @@ def _figures(results: Results, kind: str, metrics: list[str], separators: list[s
 
 
 def _slice_figures(results: Results, metrics: Sequence[str], separators: Sequence[str]) -> list[Plot]:
-    """A figure of each task by each metric; by none that which `sabench slices` takes."""
+    """Draws one figure per task and metric; by default of the metric of `sabench slices`."""
     from sam_audio_bench.run.display import draw_slice_figures
     from sam_audio_bench.run.slices import make_slice_report
 

@@ -1,4 +1,4 @@
-"""``sabench reproduce``: a run made again from its record, held against it."""
+"""``sabench reproduce``: repeats a run from its record, and compares the results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from sam_audio_bench.cli.config import data_dir_option, go_offline, origins
+from sam_audio_bench.cli.arguments import RUN_OR_URL
+from sam_audio_bench.cli.config import data_dir_option, go_offline, option_origins
 from sam_audio_bench.cli.output import claim_stdout, echo, note, print_json, print_records
-from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import is_url, load_json, sha256, write_json
 from sam_audio_bench.platforms import join_command
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 __all__ = ["reproduce"]
 
 _REPORT = "reproduction.json"
-_SHOWN = 3  # of what would run code
+_SHOWN = 3  # components that would run code, in a message
 
 
 @click.command()
-@click.argument("run", type=RUN)
+@click.argument("run", type=RUN_OR_URL)
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="New folder of the run folder.")
 @click.option("--tolerance", type=click.FloatRange(min=0), default=0.001, show_default=True,
-              help="By which scores may differ, in the unit of each metric.")  # fmt: skip
-@click.option("--data", help="Where the table or folder of its data lies here; default: where the record says.")
+              help="Allowed difference of scores, in the unit of each metric.")  # fmt: skip
+@click.option("--data", help="Local path of the table or folder of its data; default: as recorded.")
 @data_dir_option()
 @click.option("--device", help="Instead of the recorded one.")
-@click.option("--trust", is_flag=True, help="Run what the record names: programs, modules, files that are unpickled.")
-@click.option("--offline", is_flag=True, help="Never look on the network for weights or data.")
-@click.option("--dry-run", is_flag=True, help="Print the command that makes the run again, and stop.")
+@click.option("--trust", is_flag=True, help="Run code of the record: programs, modules, files that are unpickled.")
+@click.option("--offline", is_flag=True, help="Never use the network for weights or data.")
+@click.option("--dry-run", is_flag=True, help="Print the command that repeats the run, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def reproduce(
     run: Path | str, output: Path, tolerance: float, data: str | None, device: str | None, trust: bool, offline: bool,
     dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Make a run again from its record, and say what differs: RUN is a run folder or its run.json, here or at a URL.
+    """Repeat a run from its record, and report differences: RUN is a run folder or its run.json, here or at a URL.
 
-    First what is different about separator, data, metrics, packages and hardware, then scores item by item and audio.
-    Exits with 0 where all scores agree within the tolerance, else with 1.
+    First differences of separator, data, metrics, packages and hardware, then of scores item by item and of audio.
+    Exits with 0 if all scores agree within the tolerance, else with 1.
 
     \b
     sabench reproduce runs/hpss/instrument@1-mini --output again
@@ -67,14 +67,17 @@ def reproduce(
     stdout = claim_stdout() if as_json else None
     from sam_audio_bench.run.reproduction import compare_with_record, recorded_options
 
-    record, stored, digest = _read(run)
+    record, stored, digest = _read_record(run)
     options = recorded_options(record, [] if stored is None else list(stored.items), data=data)
-    words = [*_words({**options, **({} if device is None else {"device": device})}), f"--output={output.absolute()}"]
+    words = [
+        *_as_arguments({**options, **({} if device is None else {"device": device})}),
+        f"--output={output.absolute()}",
+    ]
     if dry_run:
         echo(join_command(["sabench", "eval", *words]))
         return
     plan = _plan(words, record, trust=trust)
-    _begin(output, digest, plan, None if stored is None else stored.path)
+    _claim_output(output, digest, plan, None if stored is None else stored.path)
     from sam_audio_bench.run.evaluate import execute
     from sam_audio_bench.run.store import RunFolder
 
@@ -93,8 +96,8 @@ def reproduce(
     sys.exit(0 if found.same else 1)
 
 
-def _read(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
-    """The record, its folder if that came with it, and the digest of the record."""
+def _read_record(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
+    """Reads the record, its folder if there is one, and the digest of the record."""
     from sam_audio_bench.records import read_run
     from sam_audio_bench.run.compatibility import check_has_scores
     from sam_audio_bench.run.remote import HEADER
@@ -102,9 +105,9 @@ def _read(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
 
     path = Path(run)
     if is_url(run):
-        path = _fetched(str(run))
+        path = _fetch_record(str(run))
     elif path.is_dir():
-        path = _only(run) / HEADER
+        path = _find_single_run(run) / HEADER
     if not path.is_file():
         raise Precondition(f"expected a run folder or its run.json at {run}, found none")
     content = path.read_bytes()
@@ -117,8 +120,8 @@ def _read(run: Path | str) -> tuple[RunRecord, RunFolder | None, str]:
     return stored.header, stored, sha256(content)
 
 
-def _only(place: Path | str) -> Path:
-    """The folder of the one run at a place."""
+def _find_single_run(place: Path | str) -> Path:
+    """Returns the folder of the only run at a place."""
     from sam_audio_bench.run.remote import find_runs
 
     found = find_runs([place])
@@ -127,15 +130,15 @@ def _only(place: Path | str) -> Path:
     return found[0]
 
 
-def _fetched(url: str) -> Path:
-    """The record at a URL, in its folder; of one that a server gives without telling what lies beside it, it alone."""
+def _fetch_record(url: str) -> Path:
+    """Fetches the record at a URL, with its folder if the server can list that."""
     from sam_audio_bench.run.remote import HEADER, RemoteFolder
 
     if not urlsplit(url).path.endswith(f"/{HEADER}"):
-        return _only(url) / HEADER
+        return _find_single_run(url) / HEADER
     try:
         if url.endswith(f"/{HEADER}"):
-            return _only(url.removesuffix(f"/{HEADER}")) / HEADER
+            return _find_single_run(url.removesuffix(f"/{HEADER}")) / HEADER
     except Precondition as error:
         note(f"note: {error}; trying {HEADER} alone")
     path = Path(tempfile.mkdtemp(prefix="sabench-fetched-")) / HEADER
@@ -144,8 +147,8 @@ def _fetched(url: str) -> Path:
     return path
 
 
-def _words(options: Options) -> list[str]:
-    """Options as one would type them, each value in the word of its option, so that none is taken for an option."""
+def _as_arguments(options: Options) -> list[str]:
+    """Formats options as command-line arguments, as --option=value, so that no value is parsed as an option."""
     from sam_audio_bench.cli.eval import evaluate
 
     flags = {option.name: option.opts[0] for option in evaluate.params}
@@ -158,30 +161,30 @@ def _words(options: Options) -> list[str]:
 
 
 def _plan(words: list[str], record: RunRecord, *, trust: bool) -> Plan:
-    """The plan of these words, of the one run alone; what is wrong with them is wrong as on a command line."""
-    from sam_audio_bench.cli.eval import evaluate, plan_from, say_terms
+    """Plans the single run of these arguments; errors are those of a command line."""
+    from sam_audio_bench.cli.eval import evaluate, plan_from_options, show_terms
 
     try:
-        ctx = evaluate.make_context("eval", words, auto_envvar_prefix=None)  # no variable of this machine is meant
+        ctx = evaluate.make_context("eval", words, auto_envvar_prefix=None)  # ignore variables of this machine
     except click.UsageError as error:
         raise UsageError(f"expected a record of options that can be given, found: {error.format_message()}") from error
     _check_trust(ctx.params, trust=trust)
-    settings = {name: {**entry, "origin": "record"} for name, entry in origins(ctx).items()}
-    plan = plan_from(ctx.params, settings)
-    wanted = [job for job in plan.jobs
+    settings = {name: {**entry, "origin": "record"} for name, entry in option_origins(ctx).items()}
+    plan = plan_from_options(ctx.params, settings)
+    matching = [job for job in plan.jobs
               if (job.model.name, job.data.label) == (record.model.name, record.task.label)]  # fmt: skip
-    if len(wanted) != 1:
+    if len(matching) != 1:
         names = ", ".join(f"{job.model.name} on {job.data.label}" for job in plan.jobs)
         raise UsageError(f"expected the record to make {record.model.name} on {record.task.label}, found {names}")
-    plan = replace(plan, jobs=tuple(wanted))
-    say_terms(plan, accept=False)
+    plan = replace(plan, jobs=tuple(matching))
+    show_terms(plan, accept=False)
     for text in (*plan.notes, *plan.needs, *plan.ignored):
         note(f"plan: {text}")
     return plan
 
 
 def _check_trust(options: Options, *, trust: bool) -> None:
-    """Refuses what runs code that the record names, before anything of it is looked for."""
+    """Raises Precondition if the record would run code and is not trusted, before any lookup."""
     from sam_audio_bench.options import parse_arguments, split_specifications
     from sam_audio_bench.run.reproduction import find_untrusted_code
 
@@ -197,8 +200,8 @@ def _check_trust(options: Options, *, trust: bool) -> None:
         )
 
 
-def _begin(output: Path, digest: str, plan: Plan, stored: Path | None) -> None:
-    """Marks a new folder as that of this record; one that holds anything else is refused."""
+def _claim_output(output: Path, digest: str, plan: Plan, stored: Path | None) -> None:
+    """Marks a new folder as that of this record; raises StoreError if it has other content."""
     if stored is not None and plan.jobs[0].folder.path.resolve() == stored.resolve():
         raise UsageError(f"expected --output to be another folder than that of the run, found {output}")
     report = output / _REPORT
@@ -225,7 +228,7 @@ def _show(found: Reproduction) -> None:
         print_records(_records(found, within), ("metric", "equal", within, "not", "largest difference", "of item"))
         echo(f"\nFiles of estimates: {found.equal_files} of {found.files} have the same samples.")
     else:
-        table = {True: "has the digest of", False: "differs from that of", None: "cannot be held against"}
+        table = {True: "has the digest of", False: "differs from that of", None: "cannot be compared with"}
         echo(f"\nThe table of scores {table[found.same_table]} the record.")
     limit = f" within {found.tolerance:g}" if found.metrics else ""
     echo(f"The same{limit}." if found.same else f"Not the same{limit}.")

@@ -1,4 +1,4 @@
-"""``sabench score``: kept audio by other metrics, or by raised versions of the same."""
+"""``sabench score``: scores stored estimates, by other metrics or by newer versions of the same."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL
 from sam_audio_bench.cli.output import claim_stdout, print_json
-from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.run.settings import EXECUTORS, Settings
 
 __all__ = ["score"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.argument("runs", nargs=-1, required=True, type=RUN_OR_URL)
 @click.option("--metrics", default="", help="Ids to add or to compute again; default: those of the runs.")
 @click.option("--changed", is_flag=True, help="Only what was scored in another version or with other weights.")
 @click.option("--metric-args", default="", help="Options of the metrics, k=v,k=v; default: those of the runs.")
@@ -25,9 +25,9 @@ def score(
     runs: tuple[Path | str, ...], metrics: str, changed: bool, metric_args: str, executor: str, workers: int | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Score the answers that RUNS hold; nothing is separated.
+    """Score the estimates in RUNS; nothing is separated.
 
-    RUNS are run folders or folders that hold them, here or at a URL, where the scores are then copied to.
+    RUNS are run folders or folders that hold them, here or at a URL, to which the scores are then copied.
     """
     from sam_audio_bench.columns import check_metrics
     from sam_audio_bench.options import parse_arguments, split_specifications

@@ -24,16 +24,16 @@ __all__ = ["separate"]
 @click.option("--mask", type=click.Path(path_type=Path), help="Masks of the object in it, npz.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of target and residual.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--candidates", type=int, default=1, show_default=True, help="Answers of which one is picked.")
+@click.option("--candidates", type=int, default=1, show_default=True, help="Estimates of which one is picked.")
 @click.option("--picker", default="auto", show_default=True, help="auto, saj, clap, imagebind, activity or ensemble.")
 @click.option("--keep-candidates", is_flag=True, help="Write all candidates.")
 @click.option("--model-args", default="", help="Options of the separator, k=v,k=v.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True)
-@click.option("--offline", is_flag=True, help="Never look on the network for weights.")
+@click.option("--offline", is_flag=True, help="Never use the network for weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def separate(file: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Separate FILE into what the prompt asks for and everything else."""
+    """Separate FILE into the target of the prompt and the residual."""
     from sam_audio_bench.cli.config import go_offline
     from sam_audio_bench.names import check_exists, check_model, check_picker
     from sam_audio_bench.options import parse_arguments, split_specifications

@@ -1,4 +1,4 @@
-"""``sabench slices``: where a separator is worse than elsewhere, without torch."""
+"""``sabench slices``: kinds of items in which a separator is worse, without torch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL, parse_slicing
 from sam_audio_bench.cli.output import echo, note, print_json, print_markdown, print_records
-from sam_audio_bench.cli.words import RUN, attribute_and_points
 from sam_audio_bench.render.numbers import UNDEFINED, number, with_interval
 from sam_audio_bench.render.text import pluralize, unit_and_direction
 
@@ -24,32 +24,32 @@ _Table = Callable[[Sequence[str], Sequence[dict[str, str]]], None]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
-@click.option("--metric", help="The metric that is looked at; default: si_sdr_i, or else the first one.")
+@click.argument("runs", nargs=-1, required=True, type=RUN_OR_URL)
+@click.option("--metric", help="The metric; default: si_sdr_i, or else the first one.")
 @click.option("--by", metavar="NAME[:N,N…]", multiple=True,
-              help="Look at this attribute alone, cut as by `sabench table`; may be repeated.")  # fmt: skip
+              help="Only this attribute, cut as by `sabench table`; may be repeated.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["terminal", "md", "json"]), default="terminal", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder for figures: SVG, PNG and CSV, one of each task.")  # fmt: skip
+              help="Folder for figures: SVG, PNG and CSV, one per task.")  # fmt: skip
 @click.option("--worst", type=click.IntRange(min=0), default=5, show_default=True,
-              help="How many of the worst items to list, of each separator and task.")  # fmt: skip
+              help="How many of the worst items to list per separator and task.")  # fmt: skip
 @click.option("--permutations", type=click.IntRange(min=1),
-              help="Of each test; default: 2000, or a hundred for each slice where that is more.")  # fmt: skip
+              help="Per test; default: 2000, or a hundred per slice if that is more.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def slices(
     runs: tuple[Path | str, ...], metric: str | None, by: tuple[str, ...], form: str, out: Path | None, worst: int,
     permutations: int | None, seed: int,
 ) -> None:  # fmt: skip
-    """Say in which kinds of items a separator is surely worse than elsewhere; RUNS as for `sabench table`.
+    """Find kinds of items in which a separator is surely worse than elsewhere; RUNS as for `sabench table`.
 
-    Items are cut by each of their attributes, numbers at their terciles. Few attributes that were thought of before
-    tell more than many, since Holm's adjustment is for all of them. A slice is compared with all other items of
-    which the attribute is known. Intervals resample recordings; p is one-sided, the larger of a permutation test and of
+    Items are sliced by each of their attributes, numbers at their terciles. Few attributes, chosen in advance, give
+    more power than many, since Holm's adjustment covers all of them. A slice is compared with all other items whose
+    attribute is known. Intervals resample recordings; p is one-sided, the larger of a permutation test and of
     Welch's, both over recordings, by Holm over all slices.
     """
     from sam_audio_bench.run.slices import find_slices
 
-    chosen = dict(map(attribute_and_points, by))
+    chosen = dict(map(parse_slicing, by))
     found = find_slices(runs, metric=metric, by=chosen, worst=worst, permutations=permutations, seed=seed)
     if out is not None:
         from sam_audio_bench.run.display import draw_slice_figures
@@ -112,7 +112,7 @@ def _item(one: WorstItem) -> dict[str, str]:
 
 
 def _untested(rows: Sequence[SliceRow]) -> str:
-    """Slices by the reason why they are not tested, each once."""
+    """Lists untested slices by reason, each once."""
     reasons: dict[str, dict[str, None]] = {}
     for row in rows:
         reasons.setdefault(row.untested, {})[row.slice] = None

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL, parse_names, parse_slicing
 from sam_audio_bench.cli.output import echo, note, print_json
-from sam_audio_bench.cli.words import RUN, attribute_and_points, words
 
 __all__ = ["table"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.argument("runs", nargs=-1, required=True, type=RUN_OR_URL)
 @click.option("--format", "form", type=click.Choice(["terminal", "md", "csv", "tex", "latex", "html", "json"]),
               default="terminal", show_default=True)  # fmt: skip
 @click.option("--by", metavar="NAME[:N,N…]",
@@ -24,8 +24,8 @@ __all__ = ["table"]
 @click.option("--sort", metavar="METRIC", help="Sort lines by this column, which comes first; default: si_sdr_i, or "
               "else the first improvement.")  # fmt: skip
 @click.option("--pivot", type=click.Choice(["task", "metric", "separator"]), default="task", show_default=True,
-              help="What each block is of: a task with a column a metric, a metric with a column a task, or a "
-              "separator with a line a task.")  # fmt: skip
+              help="Content of each block: a task with one column per metric, a metric with one column per task, or a "
+              "separator with one line per task.")  # fmt: skip
 @click.option("--digits", type=click.IntRange(0, 8), default=2, show_default=True, help="Decimals of every number.")
 @click.option("--no-interval", is_flag=True, help="Show no intervals.")
 def table(
@@ -34,23 +34,24 @@ def table(
 ) -> None:  # fmt: skip
     """Print the table of finished runs; RUNS are run folders or folders that hold them, here or at a URL.
 
-    Above it stands who is best, and whether that is sure. Bold is the best and whatever cannot be told from it; a line
-    that is not surely better than the mixture is marked. With --by each slice is answered by itself, and nothing over
-    all. Terminals get their own width, pipes COLUMNS or 100.
+    The text above it states the best separator, and whether that is significant. The best and those that do not differ
+    significantly from it are bold; a separator that is not surely better than the mixture is marked. With --by each
+    slice is evaluated separately, without an overall result. The width is that of the terminal; for pipes COLUMNS or
+    100.
     """
     from sam_audio_bench.run.results import Results
 
-    wanted = words(metrics, "--metrics") if metrics else ()
+    chosen = parse_names(metrics, "--metrics") if metrics else ()
     results = Results.read(runs)
     if by is not None:
-        results = results.by(*attribute_and_points(by))
+        results = results.by(*parse_slicing(by))
     if as_json or form == "json":
-        print_json(results.to_json(metrics=wanted, sort=options["sort"]))
+        print_json(results.to_json(metrics=chosen, sort=options["sort"]))
     elif form == "terminal":
-        results.print(metrics=wanted, interval=not no_interval, **options)
+        results.print(metrics=chosen, interval=not no_interval, **options)
     else:
-        echo(results.table(form, metrics=wanted, interval=not no_interval, **options))
-    if as_json or form in ("json", "csv"):  # the others name it in a note
-        for name in dict.fromkeys(wanted):
+        echo(results.table(form, metrics=chosen, interval=not no_interval, **options))
+    if as_json or form in ("json", "csv"):  # other formats mention it in a note
+        for name in dict.fromkeys(chosen):
             if name not in set(results.frame["metric"]):
                 note(f"note: no row of {name}: for no item of these runs")

@@ -160,7 +160,7 @@ def _read_ids(path: Path) -> set[str]:
 def _read_ratings(path: Path) -> pd.DataFrame:
     """Reads items, axes and scores of ratings, without those of trap and control stimuli."""
     if path.suffix.lower() == ".parquet":
-        return Ratings.read(path).answers[list(_RATED)].dropna()
+        return Ratings.read(path).without_controls[list(_RATED)].dropna()
     try:
         table = parse_table(read_text(path))
     except OSError as error:

@@ -254,7 +254,7 @@ def system_means(test: RatedTest) -> pd.DataFrame:
     Columns: system, n (estimates), ``saj_AXIS``, and one per axis of listeners, on the judge's scale.
     """
     names = [f"saj_{axis}" for axis in AXES]
-    rows = test.ratings.answers
+    rows = test.ratings.without_controls
     estimates = rows.drop_duplicates(["item", "system"]).groupby("system", sort=True)
     human = rows.pivot_table(index="system", columns="axis", values="score")
     systems = estimates[names].mean().join(human).assign(n=estimates.size()).reset_index()

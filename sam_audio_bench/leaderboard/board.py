@@ -32,7 +32,7 @@ from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import MetricRecord
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.render.verdict import sentence
-from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.separators.pickers import shares_model_with_picker
 from sam_audio_bench.stats.item_coverage import CoverageClass, classify_coverage
 from sam_audio_bench.stats.ranking import Column, Values, rank
 from sam_audio_bench.stats.summary import ItemScore, compute_line_scores
@@ -291,7 +291,7 @@ def _cell(line: Line, task: str, metric: str, recordings: Sequence[str]) -> Cell
     record = line.stated[task, metric]
     possible = max(1, record.n - line.impossible.get((task, metric), 0))
     why = line.standing
-    if judges_itself(metric, line.picked_by):
+    if shares_model_with_picker(metric, line.picked_by):
         why = why or "own judge"
     coverage = classify_coverage(record.n_ok, possible)
     if record.value is None or coverage is CoverageClass.PARTIAL:

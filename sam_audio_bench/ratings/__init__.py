@@ -28,7 +28,7 @@
     listening_page  the test as one static page
     exports         the same test for webMUSHRA and the P.808 toolkit
     export_bundle   files for raters, tools and the experimenter
-    answers         resolves blind names in answers
+    blind_key       resolves blind names in ratings
 
 Importing this package does not import torch.
 """

@@ -57,7 +57,7 @@ class AgreementRow(TypedDict):
     """One statistic of one axis, as ``--json`` prints it."""
 
     axis: str
-    by: str  # "all", or a value of the column that was asked for
+    by: str  # "all", or a value of the column ``by``
     statistic: str  # of `STATISTICS`
     value: float | None
     ci_low: float | None
@@ -84,7 +84,7 @@ class OpinionRow(TypedDict):
 def agreement_rows(
     ratings: Ratings, *, by: str | None = None, axis: str | None = None, resamples: int = 2000, seed: int = 0
 ) -> list[AgreementRow]:
-    """ICC, Krippendorff's α, split-half, leave-one-out and noise ceiling, one row each.
+    """Computes ICC, Krippendorff's α, split-half, leave-one-out and noise ceiling, one row each.
 
     A stimulus is an item of one system. Statistics that need the identity of raters are undefined for anonymous raters:
     their status is ``anonymous``.
@@ -104,8 +104,8 @@ def agreement_rows(
         UsageError: an unknown axis or column, or options out of range.
     """
     rows: list[AgreementRow] = []
-    for name, value, answers in slices(ratings, by, axis):
-        known = rater_matrix(answers)
+    for name, value, rated in slices(ratings, by, axis):
+        known = rater_matrix(rated)
         k = raters_per_item(known.scores)
         for statistic, estimate in _estimates(known, ratings.anonymous, resamples, seed).items():
             rows.append(
@@ -128,22 +128,22 @@ def agreement_rows(
 def noise_ceilings(
     ratings: Ratings, *, by: str | None = None, axis: str | None = None, resamples: int = 2000, seed: int = 0
 ) -> dict[tuple[str, str], Estimate]:
-    """√ICC(k), the highest correlation that a perfect metric could reach, by axis and value of ``by``."""
+    """Returns √ICC(k), the highest correlation that a perfect metric could reach, by axis and value of ``by``."""
     return {
-        (name, value): noise_ceiling(rater_matrix(answers).scores, resamples=resamples, seed=seed)
-        for name, value, answers in slices(ratings, by, axis)
+        (name, value): noise_ceiling(rater_matrix(rated).scores, resamples=resamples, seed=seed)
+        for name, value, rated in slices(ratings, by, axis)
     }
 
 
 def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = None) -> list[OpinionRow]:
-    """Mean opinion of each system: raw, z-scored by rater and bias-corrected, side by side.
+    """Computes the mean opinion of each system: raw, z-scored by rater and bias-corrected.
 
     Returns:
         ``{axis, by, system, method, value, ci_low, ci_high, n}``; the interval resamples recordings.
     """
     rows: list[OpinionRow] = []
-    for name, value, answers in slices(ratings, by, axis):
-        known = rater_matrix(answers)
+    for name, value, rated in slices(ratings, by, axis):
+        known = rater_matrix(rated)
         for method, scores in _opinions(known, ratings.anonymous).items():
             for system, part in known.stimuli.groupby("system", sort=True):
                 there = part.index[np.isfinite(scores["value"][part.index])]
@@ -166,10 +166,10 @@ def opinion_rows(ratings: Ratings, *, by: str | None = None, axis: str | None = 
 
 
 def stimulus_opinions(ratings: Ratings, axis: str | None = None) -> pd.DataFrame:
-    """One row per stimulus and axis: ``n`` raters, then value and 95 % interval by each of `OPINIONS`."""
+    """Returns one row per stimulus and axis: ``n`` raters, then value and 95 % interval by each of `OPINIONS`."""
     parts = []
-    for name, _, answers in slices(ratings, axis=axis):
-        known = rater_matrix(answers)
+    for name, _, rated in slices(ratings, axis=axis):
+        known = rater_matrix(rated)
         found: dict[str, str | np.ndarray] = {"axis": name, "n": (~np.isnan(known.scores)).sum(axis=1)}
         for method, scores in _opinions(known, ratings.anonymous).items():
             found.update({f"{method}_{part}": values for part, values in scores.items()})
@@ -178,7 +178,7 @@ def stimulus_opinions(ratings: Ratings, axis: str | None = None) -> pd.DataFrame
 
 
 def _opinions(known: RaterMatrix, anonymous: bool) -> dict[str, dict[str, np.ndarray]]:
-    """Value, low and high [stimuli] by method; scales of anonymous raters cannot be corrected."""
+    """Returns value, low and high [stimuli] by method; scales of anonymous raters cannot be corrected."""
     methods = ["raw"] if anonymous else list(OPINIONS)
     found = {}
     for method in methods:
@@ -188,7 +188,7 @@ def _opinions(known: RaterMatrix, anonymous: bool) -> dict[str, dict[str, np.nda
 
 
 def _estimates(known: RaterMatrix, anonymous: bool, resamples: int, seed: int) -> Mapping[str, Estimate | None]:
-    """Estimates by the name of the statistic; None: it needs the identity of raters."""
+    """Returns estimates by name of the statistic; None: it needs the identity of raters."""
     scores = known.scores
     options = {"resamples": resamples, "seed": seed}
     found: dict[str, Estimate | None] = {}

@@ -83,7 +83,7 @@ def complete_sizes(
     if raters is None:
         raters = max(math.ceil(cells * raters_per_cell / (per_rater or _DEFAULT_PER_RATER)), raters_per_cell)
     if raters_per_cell > raters:
-        raise UsageError(f"expected at most as many raters an item as raters, found {raters_per_cell} of {raters}")
+        raise UsageError(f"expected at most as many raters per item as raters, found {raters_per_cell} of {raters}")
     needed = math.ceil(cells * raters_per_cell / raters)
     if per_rater is not None and per_rater < needed:
         raise UsageError(
@@ -94,7 +94,7 @@ def complete_sizes(
 
 
 def _affordable(cells: int, raters: int | None, per_rater: int | None) -> int:
-    """Raters per cell that the other two sizes allow."""
+    """Returns the raters per cell that the other two sizes allow."""
     if raters is None or per_rater is None:
         return min(_DEFAULT_RATERS_PER_CELL, raters or _DEFAULT_RATERS_PER_CELL)
     if raters * per_rater < cells:
@@ -108,7 +108,7 @@ def _affordable(cells: int, raters: int | None, per_rater: int | None) -> int:
 def assign(
     present: NDArray[np.bool_], sizes: Sizes, *, blocks: Sequence[int] | None = None, seed: int = 0
 ) -> list[list[Cell]]:
-    """Gives every cell to ``sizes.raters_per_cell`` different raters.
+    """Assigns every cell to ``sizes.raters_per_cell`` different raters.
 
     The numbers of cells per rater, and of cells per rater and condition, block of items, and item differ by at most one
     between raters. The first of a few random designs that connects all raters and cells is used.
@@ -156,7 +156,7 @@ def _design(
 def _share(
     left: NDArray[np.int64], remaining: int, sums: sparse.csr_array, costs: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Cells of the next of ``remaining`` raters; random costs make the vertex unique."""
+    """Chooses the cells of the next of ``remaining`` raters; random costs make the vertex unique."""
     totals: NDArray[np.int64] = np.rint(sums @ left).astype(np.int64)
     solution = milp(
         costs,
@@ -192,14 +192,14 @@ def _range(counts: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def presentation_order(cells: Sequence[Cell], generator: np.random.Generator) -> list[Cell]:
-    """The cells in random order, without the same item twice in succession if possible."""
+    """Returns the cells in random order, without the same item twice in succession if possible."""
     left = [cells[place] for place in generator.permutation(len(cells))]
     ordered: list[Cell] = []
     while left:
         counts = Counter(item for item, _ in left)
         item, most = counts.most_common(1)[0]
         last = ordered[-1][0] if ordered else None
-        crowded = 2 * most > len(left) and item != last  # it must come now, or it will meet itself at the end
+        crowded = 2 * most > len(left) and item != last  # it must come now to avoid a repetition at the end
         choice = next((cell for cell in left if (cell[0] == item if crowded else cell[0] != last)), left[0])
         left.remove(choice)
         ordered.append(choice)

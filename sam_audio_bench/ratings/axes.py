@@ -64,11 +64,11 @@ AXES: Mapping[str, Axis] = MappingProxyType(
         )
     }
 )
-"""Axes by name, in the order in which they are asked."""
+"""Axes by name, in the order of the questions."""
 
 
 def choose_axes(names: Iterable[str]) -> tuple[Axis, ...]:
-    """The axes with some names, in their order; no, unknown or repeated names raise UsageError.
+    """Returns axes by name, in order; raises UsageError for no, unknown or repeated names.
 
     >>> [axis.title for axis in choose_axes(["overall", "recall"])]
     ['Overall', 'Recall']

@@ -31,13 +31,13 @@ __all__ = [
     "make_trap_stimuli",
 ]
 
-_POOL = 4  # least number of checks of a kind, so that raters cannot share the answers
+_POOL = 4  # minimal number of checks of a kind, so that raters cannot share the answers
 _ORDER, _CHECKS, _NAMES = 101, 102, 103  # streams of random numbers beside those of assignment and choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stimulus:
-    """A sound to rate. ``sound`` is the index of the item that it is from, and its name in that item's set."""
+    """A sound to rate; ``sound`` is the index of the item that it is from, and its name among that item's sounds."""
 
     item: int  # whose recording and prompt are shown
     sound: tuple[int, str]
@@ -67,7 +67,7 @@ def make_system_stimuli(
         (index, column): Stimulus(item=index, sound=(index, name), system=name, kind=kind)
         for index, item in enumerate(items)
         for column, (kind, name) in enumerate(conditions)
-        if kind != "hidden_reference" or item.referenced
+        if kind != "hidden_reference" or item.has_reference
     }
 
 
@@ -94,12 +94,12 @@ def make_gold_stimuli(items: Sequence[RatedItem], count: int, axes: Sequence[str
     Args:
         items: of the test.
         count: golds per rater; at least four are made unless it is 0.
-        axes: names of the axes asked.
+        axes: names of the axes.
         seed: of the random choice.
     """
     generator = np.random.default_rng([seed, _CHECKS + 1])
     order = generator.permutation(len(items)).tolist()
-    perfect = [(index, index) for index in order if items[index].referenced]
+    perfect = [(index, index) for index in order if items[index].has_reference]
     wrong = [(index, other) for index in order if (other := _unrelated(items, index, order)) is not None]
     wrong_axes = [axis for axis in axes if axis != "faithfulness"]
     kinds = [(perfect, dict.fromkeys(axes, HIGHEST))]
@@ -122,7 +122,7 @@ def _unrelated(items: Sequence[RatedItem], index: int, order: Sequence[int]) -> 
     fit = [
         other
         for other in order
-        if items[other].referenced
+        if items[other].has_reference
         and items[other].group != here.group
         and (items[other].prompt.text or "").casefold() != text
     ]
@@ -144,7 +144,7 @@ def assign_stimuli(
     traps: tuple[Sequence[Stimulus], int],
     golds: tuple[Sequence[Stimulus], int],
     items: Sequence[RatedItem],
-    asked: Mapping[str, int | None],
+    requested_sizes: Mapping[str, int | None],
     seed: int,
 ) -> RaterAssignment:
     """Assigns named stimuli to raters, checks included.
@@ -154,13 +154,13 @@ def assign_stimuli(
         traps: pool, and number per rater.
         golds: the same.
         items: of the test.
-        asked: ``raters``, ``per_rater`` and ``raters_per_cell`` if given.
+        requested_sizes: ``raters``, ``per_rater`` and ``raters_per_cell`` if given.
         seed: of all random choices.
     """
     present = np.zeros((len(items), 1 + max(column for _, column in cells)), bool)
     for cell in cells:
         present[cell] = True
-    sizes = complete_sizes(len(cells), **asked)
+    sizes = complete_sizes(len(cells), **requested_sizes)
     tasks = sorted({item.task for item in items})
     assigned = assign(present, sizes, blocks=[tasks.index(item.task) for item in items], seed=seed)
     blocks = []
@@ -177,16 +177,16 @@ def _turn(pool: Sequence[Stimulus], count: int, rater: int) -> Iterator[Stimulus
     return (pool[(rater * count + number) % len(pool)] for number in range(count if pool else 0))
 
 
-def assign_items(names: Sequence[str], asked: Mapping[str, int | None], seed: int) -> RaterAssignment:
+def assign_items(names: Sequence[str], requested_sizes: Mapping[str, int | None], seed: int) -> RaterAssignment:
     """Assigns whole items to raters, for tests that show all systems of an item at once.
 
     Args:
         names: blind names of the items.
-        asked: as in `assign_stimuli`; ``per_rater`` counts items.
+        requested_sizes: as in `assign_stimuli`; ``per_rater`` counts items.
         seed: of all random choices.
     """
     present = np.ones((len(names), 1), bool)
-    sizes = complete_sizes(len(names), **asked)
+    sizes = complete_sizes(len(names), **requested_sizes)
     assigned = assign(present, sizes, seed=seed)
     blocks = []
     for rater, own in enumerate(assigned):

@@ -24,13 +24,13 @@ from sam_audio_bench.ratings.blinded_stimuli import (
 from sam_audio_bench.ratings.options import ListeningTestOptions
 from sam_audio_bench.ratings.stimuli import RatedItem
 
-__all__ = ["Clip", "Composition", "assign_raters", "compose"]
+__all__ = ["Composition", "WaveformSummary", "assign_raters", "compose"]
 
 _PER_RATER = 40  # stimuli per rater by default
 
 
-class Clip(TypedDict):
-    """What the listening page draws of a sound."""
+class WaveformSummary(TypedDict):
+    """Duration and waveform of a sound, for the listening page."""
 
     seconds: float
     peaks: list[int]  # thousandths of full scale
@@ -50,7 +50,7 @@ class Composition:
     mixtures: list[str]  # blind name of each item's mixture
     designs: dict[str, RaterAssignment] = field(default_factory=dict)
     minutes: list[int] = field(default_factory=list)
-    clips: dict[str, Clip] = field(default_factory=dict)  # by blind name
+    clips: dict[str, WaveformSummary] = field(default_factory=dict)  # by blind name
     files: dict[str, str] = field(default_factory=dict)  # a path of each sound in the folder of the test
 
     @property
@@ -70,7 +70,7 @@ def compose(items: Sequence[RatedItem], systems: tuple[str, ...], options: Liste
         for maker, count in ((make_trap_stimuli, options.traps), (make_gold_stimuli, options.golds))
     ]
     what = {
-        "answers": [[item.task, item.id, *(_answer_digest(item, name) for name in systems)] for item in items],
+        "answers": [[item.task, item.id, *(_estimate_digest(item, name) for name in systems)] for item in items],
         "systems": systems,
         "options": {name: value for name, value in asdict(options).items() if name not in ("formats", "audio_url")},
     }
@@ -89,7 +89,7 @@ def compose(items: Sequence[RatedItem], systems: tuple[str, ...], options: Liste
     )
 
 
-def _answer_digest(item: RatedItem, system: str) -> str:
+def _estimate_digest(item: RatedItem, system: str) -> str:
     record = item.source.folders[system].items[item.id]
     return record.sha256.target
 
@@ -104,23 +104,26 @@ def assign_raters(test: Composition) -> list[str]:
     notes = []
     if {"page", "p808"} & set(options.formats):
         pools = (test.traps, options.traps), (test.golds, options.golds)
-        assigned = assign_stimuli(test.cells, *pools, items, options.asked, options.seed)
+        assigned = assign_stimuli(test.cells, *pools, items, options.requested_sizes, options.seed)
         if assigned.balance.components > 1:
             notes.append(
-                "raters and stimuli fall apart into groups without a stimulus in common: ask for more raters an item"
+                "raters and stimuli fall apart into groups without a stimulus in common: ask for more raters per item"
             )
         test.designs["trials"] = assigned
     if "webmushra" in options.formats:
-        referenced = [name for name, item in zip(test.mixtures, items, strict=True) if item.referenced]
-        if not referenced:
+        with_reference = [name for name, item in zip(test.mixtures, items, strict=True) if item.has_reference]
+        if not with_reference:
             raise UsageError("expected items with a clean recording for webMUSHRA, found none; use --format page")
-        if missing := len(items) - len(referenced):
+        if missing := len(items) - len(with_reference):
             notes.append(f"webMUSHRA has no page for {missing} items without a clean recording")
         conditions = 1 + max(column for _, column in test.cells)
         trials = options.per_rater or (None if options.raters else _PER_RATER)
-        asked = {**options.asked, "per_rater": None if trials is None else math.ceil(trials / conditions)}
-        test.designs["items"] = assign_items(referenced, asked, options.seed)
-    if options.hidden_reference and not all(item.referenced for item in items):
+        requested_sizes = {
+            **options.requested_sizes,
+            "per_rater": None if trials is None else math.ceil(trials / conditions),
+        }
+        test.designs["items"] = assign_items(with_reference, requested_sizes, options.seed)
+    if options.hidden_reference and not all(item.has_reference for item in items):
         notes.append("items without a clean recording have no hidden reference")
     if options.golds and not test.golds:
         notes.append("no golds: they need clean recordings")

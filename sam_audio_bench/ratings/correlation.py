@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _ALPHA = 0.05
-_BOUNDED = ("pearson", "spearman")  # what the noise ceiling of stimuli bounds
+_BOUNDED = ("pearson", "spearman")  # coefficients that the noise ceiling of stimuli bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class CorrelationSettings:
     interval: str = "two_way"
     resamples: int = 10_000
     seed: int = 0
-    test: str | None = None  # of differences: bootstrap, williams, zou, permutation; None: as `interval` says
+    test: str | None = None  # of differences: bootstrap, williams, zou, permutation; None: by `interval`
     compare: bool = True  # whether differences of metrics are tested, at the first level, by the first rank coefficient
 
 
@@ -60,7 +60,7 @@ class CorrelationRow(TypedDict):
 
     metric: str
     axis: str
-    by: str  # "all", or a value of the column that was asked for
+    by: str  # "all", or a value of the column ``by``
     level: str
     coefficient: str
     value: float | None
@@ -115,7 +115,7 @@ def add_run_scores(ratings: Ratings, paths: Sequence[Path | str]) -> Ratings:
         UsageError: no common item and system, or a metric that the ratings already have.
         Precondition, StoreError: a run is missing or damaged.
     """
-    scores = _scores(paths)
+    scores = _read_scores(paths)
     table = scores.pivot_table(index=["item", "separator"], columns="metric", values="value", aggfunc="mean")
     table.columns = pd.Index([str(name) for name in table.columns])
     twice = [name for name in table.columns if name in ratings.frame]
@@ -148,16 +148,18 @@ def correlate_ratings(ratings: Ratings, settings: CorrelationSettings | None = N
         UsageError: no metrics, or unknown ones, axes, columns, levels or coefficients.
     """
     settings = settings or CorrelationSettings()
-    names = _chosen(ratings, settings.metrics)
+    names = _choose_metrics(ratings, settings.metrics)
     orientation = _orientation(names, ratings.direction)
     found = CorrelationResult(rows=[], differences=[], warnings=[])
-    best = noise_ceilings(ratings, by=settings.by, axis=settings.axis, resamples=100, seed=settings.seed)
+    ceilings = noise_ceilings(ratings, by=settings.by, axis=settings.axis, resamples=100, seed=settings.seed)
     few: dict[tuple[str, str], list[str]] = {}
-    for axis, by, answers in slices(ratings, settings.by, settings.axis):
-        matrices = item_system_matrices(answers, names)
-        ceiling = best[axis, by].value
+    for axis, by, rated in slices(ratings, settings.by, settings.axis):
+        matrices = item_system_matrices(rated, names)
+        ceiling = ceilings[axis, by].value
         design = _design(matrices, settings, settings.interval)
-        letters = _compared(matrices, design, settings, (axis, by), found, orientation) if settings.compare else {}
+        letters = (
+            _compare_metrics(matrices, design, settings, (axis, by), found, orientation) if settings.compare else {}
+        )
         _add_rows(design, settings, (axis, by), found, ceiling, letters, orientation)
         warning = few_systems(matrices.human, matrices.metrics)
         if warning:
@@ -182,7 +184,7 @@ def _add_rows(
     ceiling: float | None, letters: Mapping[str, str], orientation: Mapping[str, int] | None,
 ) -> None:  # fmt: skip
     axis, by = place
-    tested = _tested(settings)
+    tested = _tested_statistic(settings)
     results = correlations(design, levels=settings.levels, coefficients=settings.coefficients, orientation=orientation)
     for result in results:
         shown = (result.level, result.coefficient) == tested
@@ -206,19 +208,19 @@ def _add_rows(
 
 
 def _resamples_needed(differences: Sequence[DifferenceRow], resamples: int) -> int | None:
-    """Resamples that p, at least 2 in all of them, needs to reach 5 % by Holm; None where there are as many."""
+    """Returns how many resamples p (at least 2 / resamples) needs to reach 5 % by Holm; None if there are enough."""
     tested = Counter((row["axis"], row["by"]) for row in differences if row["method"] not in ("", "williams", "zou"))
     needed = math.floor(2 * max(tested.values(), default=0) / _ALPHA)
     return needed if needed > resamples else None
 
 
-def _tested(settings: CorrelationSettings) -> tuple[str, str]:
-    """Level and coefficient at which metrics are compared."""
+def _tested_statistic(settings: CorrelationSettings) -> tuple[str, str]:
+    """Returns the level and coefficient for the comparison of metrics."""
     known = [name for name in ("spearman", "pearson", "kendall") if name in settings.coefficients]
     return settings.levels[0], (known or ["spearman"])[0]
 
 
-def _compared(
+def _compare_metrics(
     matrices: ItemSystemMatrices,
     design: Design,
     settings: CorrelationSettings,
@@ -230,7 +232,7 @@ def _compared(
     if len(matrices.metrics) < 2:
         return {}
     axis, by = place
-    level, coefficient = _tested(settings)
+    level, coefficient = _tested_statistic(settings)
     pairs = _pairs(matrices, design, settings, orientation)
     for pair in pairs:
         found.differences.append(
@@ -260,7 +262,7 @@ def _pairs(
     matrices: ItemSystemMatrices, design: Design, settings: CorrelationSettings, orientation: Mapping[str, int] | None
 ) -> list[Difference]:
     """Tests pairs by the bootstrap of the intervals; by Zou's intervals where those are Fisher's."""
-    level, coefficient = _tested(settings)
+    level, coefficient = _tested_statistic(settings)
     fisher = settings.interval == "fisher"
     test = settings.test
     if test is None:
@@ -276,7 +278,7 @@ def _pairs(
 
 
 def metric_directions(metrics: Collection[str], better: Direction = "higher") -> dict[str, int]:
-    """Of the metrics that are known: 1 where a metric should rise with the ratings, -1 where it should fall.
+    """Returns, for known metrics, 1 if a metric should increase with the ratings, -1 if it should decrease.
 
     Args:
         metrics: ids or names of columns.
@@ -288,12 +290,12 @@ def metric_directions(metrics: Collection[str], better: Direction = "higher") ->
 
 
 def _orientation(metrics: Collection[str], better: Direction) -> dict[str, int] | None:
-    """Direction of each metric; None unless all are known: each is then oriented to correlate positively."""
+    """Returns the direction of each metric; None unless all are known: metrics then correlate positively."""
     directions = metric_directions(metrics, better)
     return directions if len(directions) == len(metrics) else None
 
 
-def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
+def _choose_metrics(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
     unknown = [name for name in names or () if name not in ratings.metrics]
     if unknown or not ratings.metrics:
         known = ", ".join(ratings.metrics) or "none"
@@ -304,9 +306,9 @@ def _chosen(ratings: Ratings, names: tuple[str, ...] | None) -> tuple[str, ...]:
     return ratings.metrics if names is None else names
 
 
-def _scores(paths: Sequence[Path | str]) -> pd.DataFrame:
-    """One row per item, separator and metric: the score of the estimate that raters hear."""
-    results = _read(paths)
+def _read_scores(paths: Sequence[Path | str]) -> pd.DataFrame:
+    """Reads one row per item, separator and metric: the score of the estimate that was rated."""
+    results = _read_results(paths)
     means = compute_item_scores(results.frame, {name: record.unit for name, record in results.metrics.items()})
     rows = [
         (item, separator, metric, mean.value)
@@ -316,7 +318,7 @@ def _scores(paths: Sequence[Path | str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["item", "separator", "metric", "value"]).astype({"value": "float64"})
 
 
-def _read(paths: Sequence[Path | str]) -> Results:
+def _read_results(paths: Sequence[Path | str]) -> Results:
     from sam_audio_bench.run.results import Results
 
     sealed = "scores.parquet"

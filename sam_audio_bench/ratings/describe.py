@@ -17,7 +17,7 @@ HISTOGRAM_BINS = 10
 
 
 class Bin(TypedDict):
-    """Answers from ``low`` to ``high``."""
+    """Number of ratings from ``low`` to ``high``."""
 
     low: float
     high: float
@@ -25,12 +25,12 @@ class Bin(TypedDict):
 
 
 class AxisDescription(TypedDict):
-    """Answers on one axis."""
+    """Summary of the ratings on one axis."""
 
     axis: str
     n: int
     mean: float
-    sd: float | None  # None: one answer
+    sd: float | None  # None: one rating
     stimuli: int
     raters_min: float  # per stimulus
     raters_median: float
@@ -54,7 +54,7 @@ class Description(TypedDict):
 
 
 def describe(ratings: Ratings) -> Description:
-    """Summary of a test as JSON values.
+    """Summarises a test as JSON values.
 
     Returns:
         ``counts`` of rows, raters, items, groups, systems, domains and sessions; ``scale``, ``direction``,
@@ -75,18 +75,18 @@ def describe(ratings: Ratings) -> Description:
         "anonymous": ratings.anonymous,
         "metrics": list(ratings.metrics),
         "history": [dict(entry) for entry in ratings.history],
-        "controls": _by_kind(frame),
+        "controls": _count_kinds(frame),
     }
     if ratings.votes:
         found["choices"] = {str(name): int(count) for name, count in frame["choice"].value_counts().items()}
     else:
-        answers = ratings.answers
-        found["axes"] = [_axis(name, answers[answers["axis"] == name], ratings) for name in ratings.axes]
+        rated = ratings.without_controls
+        found["axes"] = [_describe_axis(name, rated[rated["axis"] == name], ratings) for name in ratings.axes]
     return found
 
 
 def scale_use(scores: pd.Series, scale: tuple[float, float]) -> list[Bin]:
-    """Share of answers at each step of the scale, or in ten bins if there are more steps.
+    """Counts ratings at each step of the scale, or in ten bins if there are more steps.
 
     Returns:
         ``{low, high, count}``; a step has low = high; the last bin includes its upper end.
@@ -103,12 +103,12 @@ def scale_use(scores: pd.Series, scale: tuple[float, float]) -> list[Bin]:
     return [{"low": float(a), "high": float(b), "count": int(count)} for a, b, count in ends]
 
 
-def _axis(name: str, answers: pd.DataFrame, ratings: Ratings) -> AxisDescription:
-    scores = np.sort(answers["score"].to_numpy(float))
-    keys = [answers["item"], answers["system"].fillna(NO_SYSTEM)]
-    raters = answers.groupby(keys)["rater"].nunique()
-    if "n_raters" in answers:
-        raters = answers.groupby(keys)["n_raters"].sum()
+def _describe_axis(name: str, rated: pd.DataFrame, ratings: Ratings) -> AxisDescription:
+    scores = np.sort(rated["score"].to_numpy(float))
+    keys = [rated["item"], rated["system"].fillna(NO_SYSTEM)]
+    raters = rated.groupby(keys)["rater"].nunique()
+    if "n_raters" in rated:
+        raters = rated.groupby(keys)["n_raters"].sum()
     scale = ratings.scale or (float(scores[0]), float(scores[-1]))
     return {
         "axis": name,
@@ -119,12 +119,12 @@ def _axis(name: str, answers: pd.DataFrame, ratings: Ratings) -> AxisDescription
         "raters_min": float(raters.min()),
         "raters_median": float(raters.median()),
         "raters_max": float(raters.max()),
-        "repeated": int(answers.duplicated(["rater", "item", "system"]).sum()),
-        "histogram": scale_use(answers["score"], scale),
+        "repeated": int(rated.duplicated(["rater", "item", "system"]).sum()),
+        "histogram": scale_use(rated["score"], scale),
     }
 
 
-def _by_kind(frame: pd.DataFrame) -> dict[str, int]:
+def _count_kinds(frame: pd.DataFrame) -> dict[str, int]:
     if "kind" not in frame:
         return {}
     return {str(kind): int(count) for kind, count in frame["kind"].value_counts().items() if kind != "rating"}

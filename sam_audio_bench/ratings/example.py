@@ -44,8 +44,8 @@ def example_ratings(seed: int = 0) -> pd.DataFrame:
             **{name: np.round(values[items, systems], 3) for name, values in metrics.items()},
         }
     )
-    asked: dict[str, str | int] = {"item": "trap", "kind": "trap", "expected": 2, "score": 2}
-    trap = rows.groupby("rater").head(1).assign(**asked, **dict.fromkeys(metrics, np.nan))
+    trap_values: dict[str, str | int] = {"item": "trap", "kind": "trap", "expected": 2, "score": 2}
+    trap = rows.groupby("rater").head(1).assign(**trap_values, **dict.fromkeys(metrics, np.nan))
     trap.loc[trap["rater"] == f"rater-{_CARELESS + 1}", "score"] = 5
     return pd.concat([rows, trap], ignore_index=True)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from sam_audio_bench.ratings.answers import KEY_SCHEMA, KEY_VERSION, Key, KeyOrigin, KeyTrial
 from sam_audio_bench.ratings.axes import choose_axes
+from sam_audio_bench.ratings.blind_key import KEY_SCHEMA, KEY_VERSION, Key, KeyOrigin, KeyTrial
 from sam_audio_bench.ratings.composition import Composition
-from sam_audio_bench.ratings.exports import batch, clip_lists, webmushra
+from sam_audio_bench.ratings.exports import assignments_csv, clip_lists, webmushra_yaml
 from sam_audio_bench.ratings.listening_page import render_page
 from sam_audio_bench.ratings.stimuli import ANCHOR, RatedItem
 from sam_audio_bench.tasks.manifest_tables import format_spans
@@ -56,7 +56,7 @@ def write_webmushra(test: Composition, folder: Path) -> None:
             stimuli.update((ANCHOR, f"{url}{stimulus.name}.wav") for stimulus in own if stimulus.kind == "anchor")
             pages[name] = (name, _prompt_text(test.items[place]), reference, stimuli)
     for number, block in enumerate(test.designs["items"].blocks, 1):
-        text = webmushra(test.options.name, f"{test.digest}-{number:03d}", [pages[name] for name in block])
+        text = webmushra_yaml(test.options.name, f"{test.digest}-{number:03d}", [pages[name] for name in block])
         write_text(folder / f"rater-{number:03d}.yaml", text)
 
 
@@ -82,7 +82,7 @@ def write_p808(test: Composition, folder: Path) -> None:
         clips = [address[name] for name in block]
         traps, golds = ([clip for clip in clips if clip in answers[kind]] for kind in ("trap", "gold"))
         assignments.append(([clip for clip in clips if clip not in traps and clip not in golds], traps, golds))
-    write_text(folder / "batch.csv", batch(assignments, {**answers["trap"], **answers["gold"]}))
+    write_text(folder / "batch.csv", assignments_csv(assignments, {**answers["trap"], **answers["gold"]}))
 
 
 def build_key(test: Composition) -> Key:

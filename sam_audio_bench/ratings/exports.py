@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.files import dump_json
 
-__all__ = ["MushraPage", "batch", "clip_lists", "to_csv", "to_yaml", "webmushra", "write_wav16"]
+__all__ = ["MushraPage", "assignments_csv", "clip_lists", "to_csv", "to_yaml", "webmushra_yaml", "write_wav16"]
 
 MushraPage = tuple[str, str, str, Mapping[str, str]]
 """Blind name, prompt, address of the clean recording, stimuli by name."""
@@ -39,7 +39,7 @@ def write_wav16(path: Path, samples: NDArray[np.floating], rate: int) -> None:
         file.writeframes(np.ascontiguousarray(steps.T).tobytes())
 
 
-def webmushra(name: str, test: str, pages: Sequence[MushraPage]) -> str:
+def webmushra_yaml(name: str, test: str, pages: Sequence[MushraPage]) -> str:
     """YAML of a webMUSHRA test for one rater: a welcome, the pages in random order, a page for the rater's name.
 
     webMUSHRA adds the clean recording to the stimuli itself, as ``reference``.
@@ -134,7 +134,9 @@ def clip_lists(rated: Sequence[str], traps: Mapping[str, int], golds: Mapping[st
     return files
 
 
-def batch(assignments: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]], answers: Mapping[str, int]) -> str:
+def assignments_csv(
+    assignments: Sequence[tuple[Sequence[str], Sequence[str], Sequence[str]]], answers: Mapping[str, int]
+) -> str:
     """CSV with one assignment per row: ``Q0`` … the clips to rate, ``TP`` the trap, ``gold_clips`` the gold.
 
     Args:

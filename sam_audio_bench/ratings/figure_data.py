@@ -24,19 +24,19 @@ _WHOLE = "all"
 
 
 def mean_opinions_with_metric(ratings: Ratings, axis: str, metric: str) -> tuple[pd.DataFrame, dict[str, float | None]]:
-    """Stimuli of one axis with a metric and their mean opinion, and the noise of that mean in each domain.
+    """Returns stimuli of one axis with a metric and their mean opinion, and the noise of that mean per domain.
 
     Returns:
         ``item, system, domain, metric, opinion``, one row per stimulus that has both; and by domain the root mean
         square over stimuli of the standard error of the mean opinion, None if no stimulus has two raters.
     """
-    ((_, _, answers),) = slices(ratings, axis=axis)
-    known = rater_matrix(answers)
+    ((_, _, rated),) = slices(ratings, axis=axis)
+    known = rater_matrix(rated)
     counts = (~np.isnan(known.scores)).sum(axis=1)
     opinion = np.nansum(known.scores, axis=1) / counts
     squares = np.nansum((known.scores - opinion[:, None]) ** 2, axis=1)
     error = np.where(counts > 1, squares / np.maximum(counts - 1, 1) / counts, np.nan)
-    values = answers.assign(system=answers["system"].fillna(_WHOLE)).groupby(["item", "system"])[metric].first()
+    values = rated.assign(system=rated["system"].fillna(_WHOLE)).groupby(["item", "system"])[metric].first()
     keys = pd.MultiIndex.from_frame(known.stimuli[["item", "system"]])
     points = known.stimuli[["item", "system"]].assign(
         domain=known.stimuli["domain"].fillna(_WHOLE), metric=values.reindex(keys).to_numpy(float), opinion=opinion
@@ -49,7 +49,7 @@ def mean_opinions_with_metric(ratings: Ratings, axis: str, metric: str) -> tuple
 
 
 def select_strongest_metrics(rows: Sequence[CorrelationRow], axis: str, most: int) -> list[str]:
-    """The metrics that correlate most with an axis over all ratings, by Spearman's coefficient of utterances."""
+    """Returns the metrics that correlate most with an axis over all ratings, by Spearman's ρ of utterances."""
     strengths = {
         row["metric"]: abs(row["value"])
         for row in rows
@@ -60,9 +60,9 @@ def select_strongest_metrics(rows: Sequence[CorrelationRow], axis: str, most: in
 
 
 def rater_deviations(ratings: Ratings, axis: str) -> pd.DataFrame:
-    """Mean of a rater's scores minus the mean opinions of the same stimuli: [raters, systems], most lenient first."""
-    ((_, _, answers),) = slices(ratings, axis=axis)
-    known = rater_matrix(answers)
+    """Returns each rater's mean deviation from the mean opinions: [raters, systems], most lenient first."""
+    ((_, _, rated),) = slices(ratings, axis=axis)
+    known = rater_matrix(rated)
     departures = known.scores - np.nanmean(known.scores, axis=1, keepdims=True)
     systems = known.stimuli["system"]
     columns = {
@@ -74,18 +74,18 @@ def rater_deviations(ratings: Ratings, axis: str) -> pd.DataFrame:
 
 
 def rater_agreement(ratings: Ratings, axis: str) -> dict[str, float | None]:
-    """Correlation of each rater with the mean of the others, None where it is undefined."""
-    ((_, _, answers),) = slices(ratings, axis=axis)
-    known = rater_matrix(answers)
+    """Returns the correlation of each rater with the mean of the others, None if undefined."""
+    ((_, _, rated),) = slices(ratings, axis=axis)
+    known = rater_matrix(rated)
     estimates = leave_one_out(known.scores, resamples=1).raters
     return {rater: estimate.value for rater, estimate in zip(known.raters, estimates, strict=True)}
 
 
 def reliability_curve_rows(ratings: Ratings, *, by: str | None = None, most: int = 30) -> pd.DataFrame:
-    """ICC(1,k) for 1 to ``most`` raters: ``axis, by, raters, reliability, here``."""
+    """Computes ICC(1,k) for 1 to ``most`` raters: ``axis, by, raters, reliability, here``."""
     found = []
-    for axis, value, answers in slices(ratings, by):
-        known: RaterMatrix = rater_matrix(answers)
+    for axis, value, rated in slices(ratings, by):
+        known: RaterMatrix = rater_matrix(rated)
         own = raters_per_item(known.scores)
         counts = list(range(1, max(most, round(own)) + 1))
         curve = reliability_curve(known.scores, counts)
@@ -104,6 +104,6 @@ def reliability_curve_rows(ratings: Ratings, *, by: str | None = None, most: int
 
 
 def _mean_of_rows(values: np.ndarray) -> np.ndarray:
-    """Means of columns; NaN for a column without a value."""
+    """Returns means of columns; NaN for a column without a value."""
     counts = (~np.isnan(values)).sum(axis=0)
     return np.where(counts > 0, np.nansum(values, axis=0) / np.maximum(counts, 1), np.nan)

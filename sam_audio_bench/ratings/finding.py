@@ -1,4 +1,4 @@
-"""What a listening test found, in sentences: who is best and how sure that is, and which metric follows listeners."""
+"""States the findings of a listening test: the best system with its significance, and metrics that follow listeners."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 _ALPHA = 0.05
 _NEGLIGIBLE = 1e-6  # logits, as exact as the fit
 _MOST_NAMES = 6  # in a sentence; tables hold all
-_FEW = " No two could be, whatever raters say: that takes more recordings, or from 14 on more resamples."
+_TOO_FEW_RECORDINGS = " No two could be, whatever raters say: that takes more recordings, or from 14 on more resamples."
 _USES = {
     "utterance": "how good a single answer is",
     "within_item": "which system did better on an item",
@@ -39,7 +39,7 @@ _USES = {
 
 
 class SystemDifferenceRow(TypedDict):
-    """Two systems on the stimuli of the items that both have, as report.json holds it."""
+    """Difference of two systems on their common items, as in report.json."""
 
     axis: str
     first: str
@@ -54,16 +54,16 @@ class SystemDifferenceRow(TypedDict):
 
 
 def differences_of_systems(ratings: Ratings, *, resamples: int = 2000, seed: int = 0) -> list[SystemDifferenceRow]:
-    """All pairs of systems on every axis, by swapping them on whole recordings (`paired_difference`).
+    """Compares all pairs of systems on every axis, by swapping them on whole recordings (`paired_difference`).
 
     Args:
         ratings: a table of ratings.
         resamples: random swaps, with more than 13 recordings.
-        seed: of these.
+        seed: of the swaps.
     """
     found: list[SystemDifferenceRow] = []
-    for axis, _, answers in slices(ratings):
-        known = item_system_matrices(answers)
+    for axis, _, rated in slices(ratings):
+        known = item_system_matrices(rated)
         groups = np.array(known.groups)
         rows = []
         for one, other in combinations(range(len(known.systems)), 2):
@@ -82,7 +82,7 @@ def differences_of_systems(ratings: Ratings, *, resamples: int = 2000, seed: int
 
 
 def ranked_systems(ratings: Ratings, opinions: Sequence[OpinionRow], axis: str) -> list[OpinionRow]:
-    """Raw mean opinions of an axis over all answers, the best system first."""
+    """Returns the raw mean opinions of an axis over all ratings, the best system first."""
     sign = -1.0 if ratings.direction == "higher" else 1.0
     part = [row for row in opinions if (row["axis"], row["by"], row["method"]) == (axis, "all", "raw")]
     return sorted(part, key=lambda row: (row["value"] is None, sign * (row["value"] or 0.0)))
@@ -91,13 +91,13 @@ def ranked_systems(ratings: Ratings, opinions: Sequence[OpinionRow], axis: str) 
 def system_findings(
     ratings: Ratings, opinions: Sequence[OpinionRow], differences: Sequence[SystemDifferenceRow], resamples: int = 2000
 ) -> list[str]:
-    """Who is best on each axis, and than whom it was not shown to be better (Holm over all pairs, 5 %).
+    """States the best system per axis, and those that it is not significantly better than (Holm, all pairs, 5 %).
 
     Args:
         ratings: a table of ratings.
-        opinions: of `opinion_rows`.
-        differences: of `differences_of_systems`.
-        resamples: of these.
+        opinions: from `opinion_rows`.
+        differences: from `differences_of_systems`.
+        resamples: of these differences.
     """
     found = []
     for axis in ratings.axes:
@@ -111,28 +111,30 @@ def system_findings(
         scale = f" on a scale from {ratings.scale[0]:g} to {ratings.scale[1]:g}" if ratings.scale else ""
         value = with_interval(best["value"], best["ci_low"], best["ci_high"])
         recordings = max(row["recordings"] for row in against.values())
-        lead = _how_sure(ranked, against, ratings.direction)
+        lead = _describe_lead(ranked, against, ratings.direction)
         found.append(
             f"{axis}: {best['system']} is rated best, {value}{scale}, {lead} (paired over "
             f"{pluralize(recordings, 'recording')}; Holm over {pluralize(len(pairs), 'pair')}, 5 %)."
-            + ("" if len(pairs) * least_p(recordings, resamples) < _ALPHA else _FEW)
+            + ("" if len(pairs) * least_p(recordings, resamples) < _ALPHA else _TOO_FEW_RECORDINGS)
         )
     return found
 
 
-def _how_sure(ranked: Sequence[OpinionRow], against: Mapping[str, SystemDifferenceRow], direction: Direction) -> str:
-    """The first system's lead over all others."""
+def _describe_lead(
+    ranked: Sequence[OpinionRow], against: Mapping[str, SystemDifferenceRow], direction: Direction
+) -> str:
+    """Describes the first system's lead over all others."""
     best, *others = (row["system"] for row in ranked)
-    close = [name for name in others if not _beats(best, against[name], direction)]
+    close = [name for name in others if not _is_better(best, against[name], direction)]
     if not close:
         return "and is better than every other system"
     if len(close) == len(against):
         return "but was not shown to be better than any other system"
-    return f"but was not shown to be better than {_names(close)}; it is better than all others"
+    return f"but was not shown to be better than {_join_names(close)}; it is better than all others"
 
 
 def other_system(row: SystemDifferenceRow, system: str) -> str:
-    """The one of a pair that is not ``system``."""
+    """Returns the other system of a pair."""
     return row["second"] if row["first"] == system else row["first"]
 
 
@@ -140,17 +142,17 @@ def _pair(row: SystemDifferenceRow) -> tuple[str, str]:
     return row["first"], row["second"]
 
 
-def _beats(system: str, row: SystemDifferenceRow, direction: Direction) -> bool:
-    """Whether a system is significantly better on common items, which need not be those of its mean."""
+def _is_better(system: str, row: SystemDifferenceRow, direction: Direction) -> bool:
+    """Whether a system is significantly better on the common items of a pair."""
     if row["value"] is None or row["p_holm"] is None or row["p_holm"] >= _ALPHA:
         return False
     return (row["value"] > 0) is ((row["first"] == system) is (direction == "higher"))
 
 
 def metric_findings(ratings: Ratings, rows: Sequence[CorrelationRow]) -> list[str]:
-    """Which metrics follow listeners at each level, and which do not, by Spearman's coefficient and its interval.
+    """States which metrics follow listeners at each level, by Spearman's coefficient and its interval.
 
-    A metric follows listeners where its interval leaves 0 out on the side that its direction says.
+    A metric follows listeners if its interval excludes 0 on the side of its direction.
     """
     directions = metric_directions(ratings.metrics, ratings.direction)
     spearman = [row for row in rows if row["coefficient"] == "spearman"]
@@ -159,17 +161,19 @@ def metric_findings(ratings: Ratings, rows: Sequence[CorrelationRow]) -> list[st
         for level, use in _USES.items():
             part = [row for row in spearman if (row["axis"], row["by"], row["level"]) == (axis, "all", level)]
             if part:
-                found.append(f"{axis}, to tell {use}: {_metrics(part, directions)}")
+                found.append(f"{axis}, to tell {use}: {_describe_metrics(part, directions)}")
         values = dict.fromkeys(row["by"] for row in spearman if row["axis"] == axis and row["by"] != "all")
         for value in values:
             part = [row for row in spearman if (row["axis"], row["by"], row["level"]) == (axis, value, "utterance")]
             if part:
-                found.append(f"{axis}, {value} alone, to tell {_USES['utterance']}: {_metrics(part, directions)}")
+                found.append(
+                    f"{axis}, {value} alone, to tell {_USES['utterance']}: {_describe_metrics(part, directions)}"
+                )
     return found
 
 
-def _metrics(rows: Sequence[CorrelationRow], directions: Mapping[str, int]) -> str:
-    """What one level shows of all metrics."""
+def _describe_metrics(rows: Sequence[CorrelationRow], directions: Mapping[str, int]) -> str:
+    """Describes all metrics at one level."""
     follow: list[tuple[float, CorrelationRow]] = []
     against: list[str] = []
     unsure: list[str] = []
@@ -196,31 +200,31 @@ def _metrics(rows: Sequence[CorrelationRow], directions: Mapping[str, int]) -> s
     rest = {"not shown for": unsure, "against their direction": against, "no interval for": undefined}
     for what, names in rest.items():
         if names:
-            parts.append(f"{what}: {_names(names)}")
+            parts.append(f"{what}: {_join_names(names)}")
     return "; ".join(parts) + "."
 
 
 def _close_and_weaker(first: CorrelationRow, others: Sequence[CorrelationRow]) -> list[str]:
-    """Other metrics that follow listeners, and where it was tested, whether the first one does so more closely."""
+    """Describes further metrics that follow listeners, and those that do so less closely, if that was tested."""
     letters = set(first["group"])
     close = [row["metric"] for row in others if letters & set(row["group"])]
     rest = [row["metric"] for row in others if row["metric"] not in close]
     what = (("not told apart from it", close), ("follow less closely" if letters else "also shown for", rest))
-    return [f"{title}: {_names(names)}" for title, names in what if names]
+    return [f"{title}: {_join_names(names)}" for title, names in what if names]
 
 
 def preference_findings(found: PreferenceResult) -> list[str]:
-    """Who is preferred on each axis, whether another system may be first, and whether the order of hearing mattered."""
+    """States the preferred system per axis, possible rivals, and a significant effect of the order of presentation."""
     texts = []
     for overall in found.overall:
         place = overall["axis"], overall["by"]
         rows = [row for row in found.rows if (row["axis"], row["by"]) == place]
         label = overall["axis"] if overall["by"] == "all" else f"{overall['axis']}, {overall['by']} alone"
-        texts.append(f"{label}: {_preferred(rows)}" + _order(overall))
+        texts.append(f"{label}: {_describe_preferred(rows)}" + _describe_order_effect(overall))
     return texts
 
 
-def _preferred(rows: Sequence[PreferenceRow]) -> str:
+def _describe_preferred(rows: Sequence[PreferenceRow]) -> str:
     best = rows[0]
     if best["strength"] is None:
         return f"the votes give no order ({best['status']})."
@@ -233,11 +237,11 @@ def _preferred(rows: Sequence[PreferenceRow]) -> str:
         return text + "and is first in 97.5 % of the resamples or more."
     rivals = [row["system"] for row in rows[1:] if row["rank_low"] is not None and row["rank_low"] <= 1]
     rank = f"but its rank may be anything from 1 to {number(best['rank_high'], 0)}"
-    return text + rank + (f"; {_names(rivals)} may be first as well." if rivals else ".")
+    return text + rank + (f"; {_join_names(rivals)} may be first as well." if rivals else ".")
 
 
-def _order(overall: PreferenceOverall) -> str:
-    """A sentence where the order of hearing was shown to matter."""
+def _describe_order_effect(overall: PreferenceOverall) -> str:
+    """Describes a significant effect of the order of presentation; "" if there is none."""
     low, high = overall["order_low"], overall["order_high"]
     if low is None or high is None or (low <= _NEGLIGIBLE and high >= -_NEGLIGIBLE):
         return ""
@@ -246,10 +250,10 @@ def _order(overall: PreferenceOverall) -> str:
     return f" What is heard {place} has an advantage, {effect} logits, which the strengths allow for."
 
 
-def _names(names: Sequence[str]) -> str:
-    """Names in a sentence.
+def _join_names(names: Sequence[str]) -> str:
+    """Joins names for a sentence.
 
-    >>> _names(["a"]), _names(["a", "b", "c"]), _names(list("abcdefgh"))
+    >>> _join_names(["a"]), _join_names(["a", "b", "c"]), _join_names(list("abcdefgh"))
     ('a', 'a, b and c', 'a, b, c, d, e, f and 2 more')
     """
     if len(names) > _MOST_NAMES:

@@ -1,4 +1,4 @@
-"""Reads files of listening tests into one tidy table: guesses roles of columns, reports them, completes and checks."""
+"""Reads files of listening tests into one tidy table: guesses and reports the roles of columns, completes, checks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.answers import join_table
-from sam_audio_bench.ratings.formats import FORMATS, Choice, Parsed, recognise
-from sam_audio_bench.ratings.formats.columns import NAMES
-from sam_audio_bench.ratings.formats.source import numbers, read_source
+from sam_audio_bench.ratings.blind_key import unblind_table
+from sam_audio_bench.ratings.formats import FORMATS, ColumnChoice, ParsedFile, detect_format
+from sam_audio_bench.ratings.formats.columns import ROLE_NAMES
+from sam_audio_bench.ratings.formats.source import parse_numbers, read_source
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS, PATH_COLUMNS, find_missing_files, resolve_paths
 from sam_audio_bench.ratings.table import (
     COLUMNS,
@@ -31,7 +31,7 @@ __all__ = ["FileReading", "ImportResult", "import_ratings"]
 
 _NUMERIC = ("score", "time", "expected", "n_raters")
 _LARGEST_SCORE = 1e12
-_STAMP = re.compile(r"(^|[^a-z])(id|uuid|guid)$|time|stamp|date")  # columns that no two answers share
+_STAMP = re.compile(r"(^|[^a-z])(id|uuid|guid)$|time|stamp|date")  # columns that are unique per rating
 _PATTERN_ROLES = ("item", "system", "domain", "group", "axis", "rater")
 
 
@@ -56,7 +56,7 @@ class ImportResult:
 
 def import_ratings(
     paths: Sequence[Path],
-    choice: Choice | None = None,
+    choice: ColumnChoice | None = None,
     *,
     format: str | None = None,
     scale: Scale | None = None,
@@ -64,15 +64,15 @@ def import_ratings(
 ) -> ImportResult:
     """Reads files of one test as one table.
 
-    Without a named recording an item is its own group, and without domains in several files of lists the name of the
-    file is the domain. Equal rows count once where a file says who answered, and what or when; elsewhere each is an
-    answer.
+    Without a column of recordings an item is its own group; without domains in several files of lists the file name
+    is the domain. Duplicate rows count once if the file identifies the rater, and item, trial or time; otherwise each
+    row is a rating.
 
     Args:
         paths: the files, all of ratings or all of votes.
         choice: columns that the user named; None: guess all.
         format: a name of `FORMATS`; None: detect it for each file.
-        scale: lowest and highest answer; None: the smallest usual scale that covers the scores.
+        scale: lowest and highest score; None: the smallest usual scale that covers the scores.
         direction: which end of the scale is better.
 
     Raises:
@@ -83,7 +83,7 @@ def import_ratings(
     Returns:
         The table, one `FileReading` per file, and notes.
     """
-    choice = choice or Choice()
+    choice = choice or ColumnChoice()
     parts, readings = [], []
     for path in paths:
         name, parsed = _read(path, choice, format)
@@ -95,12 +95,12 @@ def import_ratings(
     votes = parts[0].votes
     if any(parsed.votes != votes for parsed in parts):
         raise UsageError("expected files of ratings or files of votes, found both; import them apart")
-    frame = _together(parts, notes)
+    frame = _concatenate(parts, notes)
     metrics = _metrics(parts, frame)
     located_in = tuple(name for name in PATH_COLUMNS if name in frame and all(name in p.paths for p in parts))
     notes += find_missing_files(frame, located_in)
     if not votes:
-        scale = _checked_scale(frame, scale or _common(parts), notes)
+        scale = _check_scale(frame, scale or _common_scale(parts), notes)
     ratings = Ratings(
         frame=frame, votes=votes, scale=scale, direction=direction, metrics=metrics,
         anonymous=any(parsed.anonymous for parsed in parts), paths=located_in,
@@ -108,60 +108,60 @@ def import_ratings(
     return ImportResult(ratings=ratings, readings=tuple(readings), notes=tuple(notes))
 
 
-def _read(path: Path, choice: Choice, format: str | None) -> tuple[str, Parsed]:
-    """The format of a file, and its rows with every column of the tidy table."""
+def _read(path: Path, choice: ColumnChoice, format: str | None) -> tuple[str, ParsedFile]:
+    """Returns the format of a file, and its rows with every column of the tidy table."""
     source = read_source(path)
-    name = recognise(source, choice, format)
+    name = detect_format(source, choice, format)
     parsed = FORMATS[name].parse(source, choice)
     if choice.key is None:
         frame, places = resolve_paths(parsed.frame, path.parent)
     else:
-        frame, places = parsed.frame if name == "page" else _unveiled(parsed, name, choice.key), PATH_COLUMNS
+        frame, places = parsed.frame if name == "page" else _unblind(parsed, name, choice.key), PATH_COLUMNS
     notes = (*source.notes, *parsed.notes)
     if silent := 0 if parsed.votes else int(frame["score"].isna().sum()):
         notes = (*notes, f"{silent} rows of {path} have no score: left out")
     parsed = replace(parsed, frame=frame, paths=places, notes=notes)
-    return name, replace(parsed, frame=_completed(parsed, choice, path))
+    return name, replace(parsed, frame=_complete_columns(parsed, choice, path))
 
 
-def _unveiled(parsed: Parsed, format: str, key: Path) -> pd.DataFrame:
+def _unblind(parsed: ParsedFile, format: str, key: Path) -> pd.DataFrame:
     """Resolves the blind names of a planned test to items and systems."""
     if format not in ("webmushra", "p808") or parsed.votes:
         found = f"pairwise votes of {format}" if parsed.votes else format
         raise UsageError(f"expected --key with ratings of page, webmushra or p808, found {found}; leave it out")
-    return join_table(parsed.frame, read_json(key), key.parent)
+    return unblind_table(parsed.frame, read_json(key), key.parent)
 
 
-def _completed(parsed: Parsed, choice: Choice, path: Path) -> pd.DataFrame:
-    """Every column of the tidy table, in order; rows without a score are left out."""
+def _complete_columns(parsed: ParsedFile, choice: ColumnChoice, path: Path) -> pd.DataFrame:
+    """Adds every column of the tidy table, in order; drops rows without a score."""
     frame = parsed.frame.reset_index(drop=True)
     if not parsed.votes:
         frame = frame[frame["score"].notna()].reset_index(drop=True)
         if frame.empty:
             raise UsageError(f"expected scores in {path}, found none in any row")
     if choice.pattern:
-        frame = _taken_apart(frame, choice.pattern, path)
+        frame = _split_by_pattern(frame, choice.pattern, path)
     fixed = {role: name[1:] for role, name in choice.roles.items() if name.startswith("=")}
     if "axis" in fixed and "axis" in frame and frame["axis"].nunique() > 1:
         raise UsageError(
             f"expected one axis in {path} to call {fixed['axis']}, found {', '.join(frame['axis'].unique())}"
         )
     frame = frame.assign(**fixed)
-    _check_named(frame, "an item", "item", "rater", path)
-    _check_named(frame, "a rater", "rater", "item", path)
-    wanted = VOTE_COLUMNS if parsed.votes else COLUMNS
-    for name in wanted:
+    _check_role(frame, "an item", "item", "rater", path)
+    _check_role(frame, "a rater", "rater", "item", path)
+    required = VOTE_COLUMNS if parsed.votes else COLUMNS
+    for name in required:
         if name not in frame:
             frame[name] = frame["item"] if name == "group" else float("nan") if name in _NUMERIC else None
     frame["group"] = frame["group"].where(frame["group"].notna(), frame["item"])
     for column in frame:
-        frame[column] = _typed(frame[column], str(column), path)
+        frame[column] = _convert_column(frame[column], str(column), path)
     known = [name for name in (*CONTROL_COLUMNS, *MEDIA_COLUMNS) if name in frame]
-    others = [name for name in frame if name not in wanted and name not in known]
-    return frame[[*wanted, *known, *others]]
+    others = [name for name in frame if name not in required and name not in known]
+    return frame[[*required, *known, *others]]
 
 
-def _check_named(frame: pd.DataFrame, what: str, role: str, other: str, path: Path) -> None:
+def _check_role(frame: pd.DataFrame, what: str, role: str, other: str, path: Path) -> None:
     if role in frame and not frame[role].isna().any():
         return
     lost = frame[frame[role].isna()] if role in frame else frame
@@ -171,11 +171,11 @@ def _check_named(frame: pd.DataFrame, what: str, role: str, other: str, path: Pa
     )
 
 
-def _typed(column: pd.Series, name: str, path: Path) -> pd.Series:
-    """A column as the tidy table holds it: numbers, truth values, or texts of whatever a file of JSON may hold."""
+def _convert_column(column: pd.Series, name: str, path: Path) -> pd.Series:
+    """Converts a column to its type in the tidy table: numbers, booleans, or texts of any other values."""
     if name in _NUMERIC:
         counted = column.set_axis(pd.RangeIndex(1, len(column) + 1, name="answer"))
-        return numbers(counted, f"{name} of {path}").set_axis(column.index)
+        return parse_numbers(counted, f"{name} of {path}").set_axis(column.index)
     if pd.api.types.is_numeric_dtype(column) and name not in (*COLUMNS, *VOTE_COLUMNS):
         return column
     if name == "played":
@@ -187,7 +187,7 @@ def _text(column: pd.Series) -> pd.Series:
     return column.astype("object").where(column.notna(), None).map(str, na_action="ignore")
 
 
-def _taken_apart(frame: pd.DataFrame, pattern: str, path: Path) -> pd.DataFrame:
+def _split_by_pattern(frame: pd.DataFrame, pattern: str, path: Path) -> pd.DataFrame:
     """Extracts names from the item, such as ``…/SYSTEM/CLIP.wav``, by a regular expression with named groups."""
     try:
         known = re.compile(pattern)
@@ -207,11 +207,11 @@ def _taken_apart(frame: pd.DataFrame, pattern: str, path: Path) -> pd.DataFrame:
     return frame.drop(columns=[name for name in parts if name in frame]).join(parts)
 
 
-def _together(parts: Sequence[Parsed], notes: list[str]) -> pd.DataFrame:
-    """All rows; a row that repeats another one is a copy where the file says which answer it is."""
+def _concatenate(parts: Sequence[ParsedFile], notes: list[str]) -> pd.DataFrame:
+    """Concatenates all rows; drops duplicates if their file identifies ratings."""
     frame = pd.concat([parsed.frame for parsed in parts], ignore_index=True) if len(parts) > 1 else parts[0].frame
     repeats = frame.duplicated()
-    known = np.repeat([_tells_answers_apart(parsed) for parsed in parts], [len(parsed.frame) for parsed in parts])
+    known = np.repeat([_identifies_ratings(parsed) for parsed in parts], [len(parsed.frame) for parsed in parts])
     twice = repeats & known
     if kept := int((repeats & ~known).sum()):
         notes.append(
@@ -229,16 +229,16 @@ def _together(parts: Sequence[Parsed], notes: list[str]) -> pd.DataFrame:
     return frame
 
 
-def _tells_answers_apart(parsed: Parsed) -> bool:
-    """Whether equal rows of a file are copies of one answer: it says who answered, and what or when."""
+def _identifies_ratings(parsed: ParsedFile) -> bool:
+    """Whether duplicate rows are copies: the file identifies the rater, and the item, trial or time."""
     named = {role for role, column in parsed.columns.items() if not column.startswith("=")}
     if parsed.anonymous:
         return bool((parsed.frame["rater"] == "mean").all())
-    stamped = any(_STAMP.search(str(name).casefold()) for name in parsed.frame if name not in NAMES)
+    stamped = any(_STAMP.search(str(name).casefold()) for name in parsed.frame if name not in ROLE_NAMES)
     return "rater" in named and (stamped or not named.isdisjoint({"item", "trial", "time"}))
 
 
-def _metrics(parts: Sequence[Parsed], frame: pd.DataFrame) -> tuple[str, ...]:
+def _metrics(parts: Sequence[ParsedFile], frame: pd.DataFrame) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name for parsed in parts for name in parsed.metrics))
     for name in names:
         if name not in frame or not pd.api.types.is_numeric_dtype(frame[name]):
@@ -246,8 +246,8 @@ def _metrics(parts: Sequence[Parsed], frame: pd.DataFrame) -> tuple[str, ...]:
     return names
 
 
-def _common(parts: Sequence[Parsed]) -> Scale | None:
-    """The scale that formats prescribe, if they all do."""
+def _common_scale(parts: Sequence[ParsedFile]) -> Scale | None:
+    """Returns the scale that all formats prescribe; None if one does not."""
     scales = {parsed.scale for parsed in parts}
     known = sorted(scale for scale in scales if scale is not None)
     if len(known) > 1:
@@ -256,7 +256,7 @@ def _common(parts: Sequence[Parsed]) -> Scale | None:
     return scales.pop() if len(scales) == 1 else None
 
 
-def _checked_scale(frame: pd.DataFrame, scale: Scale | None, notes: list[str]) -> Scale:
+def _check_scale(frame: pd.DataFrame, scale: Scale | None, notes: list[str]) -> Scale:
     lowest, highest = float(frame["score"].min()), float(frame["score"].max())
     if scale is None:
         scale = guess_scale(lowest, highest)

@@ -44,18 +44,18 @@ def matching_gains(
     Returns:
         Linear gains by name; that of the mixture under "".
     """
-    base = _gain(mixture, rate, target)
+    base = _gain_to_target(mixture, rate, target)
     limit = (base or 1.0) * 10 ** (GREATEST_BOOST / 20)
     everything = {"": mixture, **sounds}
     gains = {"": base or 1.0}
     for name, samples in sounds.items():
-        gains[name] = min(_gain(samples, rate, target) or gains[""], limit)
+        gains[name] = min(_gain_to_target(samples, rate, target) or gains[""], limit)
     loudest = max(gains[name] * true_peak(samples) for name, samples in everything.items())
     cut = min(1.0, HIGHEST_PEAK / loudest) if loudest > 0 else 1.0
     return {name: gain * cut for name, gain in gains.items()}
 
 
-def _gain(samples: NDArray[np.floating], rate: int, target: float) -> float | None:
+def _gain_to_target(samples: NDArray[np.floating], rate: int, target: float) -> float | None:
     stereo = np.repeat(samples, 2, axis=0) if samples.shape[0] == 1 else samples
     found = integrated_loudness(stereo, rate)
     return None if found is None else float(10 ** ((target - found) / 20))

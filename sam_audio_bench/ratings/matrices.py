@@ -1,4 +1,4 @@
-"""Turns tidy rows into matrices. Repeated ratings are averaged; the order of rows does not matter."""
+"""Turns tidy rows into matrices. Repeated ratings are averaged; the order of rows has no effect."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class ItemSystemMatrices:
 
 
 def slices(ratings: Ratings, by: str | None = None, axis: str | None = None) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Axis, value of the column ``by`` and the answers there; first all of them ("all"), then each value, sorted.
+    """Yields axis, value of the column ``by`` and the ratings there; first "all", then each value, sorted.
 
     Raises:
         UsageError: votes, or an axis or a column that the table does not have.
     """
     if ratings.votes:
         raise UsageError("expected ratings, found votes; rank their systems with `sabench ratings prefer`")
-    frame = ratings.answers
+    frame = ratings.without_controls
     if by is not None and by not in frame:
         raise UsageError(
             f"expected --by to name a column of the ratings, found {by!r}; it has {', '.join(map(str, frame.columns))}"
@@ -56,21 +56,21 @@ def slices(ratings: Ratings, by: str | None = None, axis: str | None = None) -> 
     if axis is not None and axis not in ratings.axes:
         raise UsageError(f"expected an axis among {', '.join(ratings.axes)}, found {axis!r}")
     for name in ratings.axes if axis is None else [axis]:
-        answers = frame[frame["axis"] == name]
-        yield name, "all", answers
+        rated = frame[frame["axis"] == name]
+        yield name, "all", rated
         if by is not None:
-            for value, part in answers.groupby(by, sort=True):
+            for value, part in rated.groupby(by, sort=True):
                 yield name, str(value), part
 
 
-def rater_matrix(answers: pd.DataFrame) -> RaterMatrix:
-    """The matrix of stimuli and raters of one axis."""
-    items, item_names = pd.factorize(answers["item"], sort=True)
-    systems, system_names = pd.factorize(answers["system"].fillna(NO_SYSTEM), sort=True)
+def rater_matrix(rated: pd.DataFrame) -> RaterMatrix:
+    """Builds the matrix of stimuli and raters of one axis."""
+    items, item_names = pd.factorize(rated["item"], sort=True)
+    systems, system_names = pd.factorize(rated["system"].fillna(NO_SYSTEM), sort=True)
     stimuli, rows = np.unique(items * len(system_names) + systems, return_inverse=True)
-    columns, raters = pd.factorize(answers["rater"], sort=True)
-    scores = _means(rows, columns, answers["score"].to_numpy(float), (len(stimuli), len(raters)))
-    first = answers[["group", "domain"]].assign(row=rows).groupby("row").min()
+    columns, raters = pd.factorize(rated["rater"], sort=True)
+    scores = _means(rows, columns, rated["score"].to_numpy(float), (len(stimuli), len(raters)))
+    first = rated[["group", "domain"]].assign(row=rows).groupby("row").min()
     names = {
         "item": item_names.take(stimuli // len(system_names)),
         "system": system_names.take(stimuli % len(system_names)),
@@ -79,15 +79,15 @@ def rater_matrix(answers: pd.DataFrame) -> RaterMatrix:
     return RaterMatrix(scores, described, tuple(map(str, raters)))
 
 
-def item_system_matrices(answers: pd.DataFrame, metrics: tuple[str, ...] = ()) -> ItemSystemMatrices:
-    """Matrices of items and systems of one axis; repeated ratings of a rater count once."""
-    known = rater_matrix(answers)
+def item_system_matrices(rated: pd.DataFrame, metrics: tuple[str, ...] = ()) -> ItemSystemMatrices:
+    """Builds matrices of items and systems of one axis; repeated ratings of a rater are averaged first."""
+    known = rater_matrix(rated)
     counts = (~np.isnan(known.scores)).sum(axis=1)
     means = np.nansum(known.scores, axis=1) / np.maximum(counts, 1)
     items, item_names = pd.factorize(known.stimuli["item"], sort=True)
     systems, system_names = pd.factorize(known.stimuli["system"], sort=True)
     shape = len(item_names), len(system_names)
-    values = _metric_values(answers, list(metrics))
+    values = _metric_values(rated, list(metrics))
     group = known.stimuli.groupby("item")["group"].min()
     return ItemSystemMatrices(
         human=_means(items, systems, means, shape),
@@ -98,15 +98,15 @@ def item_system_matrices(answers: pd.DataFrame, metrics: tuple[str, ...] = ()) -
     )
 
 
-def _metric_values(answers: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """Metrics by item and system; the mean is taken only where rows differ, as the mean of equal values may not be."""
-    keyed = answers.assign(system=answers["system"].fillna(NO_SYSTEM)).groupby(["item", "system"])[metrics]
+def _metric_values(rated: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """Returns metrics by item and system; averages only rows that differ, as a mean of equal values may round."""
+    keyed = rated.assign(system=rated["system"].fillna(NO_SYSTEM)).groupby(["item", "system"])[metrics]
     least, most = keyed.min(), keyed.max()
     return least if least.equals(most) else least.where(least == most, keyed.mean())
 
 
 def _means(rows: NDArray[np.intp], columns: NDArray[np.intp], values: Floats, shape: tuple[int, int]) -> Floats:
-    """Means by cell; rows are added in the order of their values, so that their order in the file has no effect."""
+    """Returns means by cell, summed in the order of their values, so that the order of rows has no effect."""
     cell = rows * shape[1] + columns
     order = np.lexsort((values, cell))
     size = shape[0] * shape[1]

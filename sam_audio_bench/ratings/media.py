@@ -64,7 +64,7 @@ def make_paths_relative(frame: pd.DataFrame, columns: Iterable[str], folder: Pat
 
 
 def find_missing_files(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """A sentence for each column of paths with missing files."""
+    """Returns a sentence for each column of paths with missing files."""
     sentences = []
     for name in columns:
         paths = frame[name].dropna().unique()

@@ -12,7 +12,7 @@ __all__ = ["FORMATS", "ListeningTestOptions"]
 
 FORMATS = ("page", "webmushra", "p808")
 
-_QUIETEST, _LOUDEST = -50.0, -10.0  # LUFS that --loudness may ask for
+_QUIETEST, _LOUDEST = -50.0, -10.0  # LUFS, limits of --loudness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,13 @@ class ListeningTestOptions:
     axes: tuple[str, ...] = tuple(AXES)
     hidden_reference: bool = True
     anchors: bool = False
-    traps: int = 1  # a rater
-    golds: int = 1  # a rater
+    traps: int = 1  # per rater
+    golds: int = 1  # per rater
     loudness: float = -23.0  # LUFS
     formats: tuple[str, ...] = ("page",)
     name: str = "Listening test"
     consent: str = CONSENT
-    audio_url: str = "audio/"  # folder with the audio, as webMUSHRA and P.808 find it
+    audio_url: str = "audio/"  # folder with the audio, as used by webMUSHRA and P.808
 
     def __post_init__(self) -> None:
         choose_axes(self.axes)
@@ -50,6 +50,6 @@ class ListeningTestOptions:
             raise UsageError("expected a --name for the test, found an empty one")
 
     @property
-    def asked(self) -> dict[str, int | None]:
-        """Sizes as arguments of `assignment.complete_sizes`."""
+    def requested_sizes(self) -> dict[str, int | None]:
+        """The given sizes, as arguments of `assignment.complete_sizes`."""
         return {"raters": self.raters, "per_rater": self.per_rater, "raters_per_cell": self.raters_per_item}

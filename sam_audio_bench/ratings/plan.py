@@ -34,7 +34,7 @@ from sam_audio_bench.ratings.stimuli import Sound, choose_items, loudness_matche
 __all__ = ["PlannedTest", "plan_test"]
 
 _BINS = 240  # of a waveform
-_ANSWERING = 12.0  # seconds per stimulus, besides listening to recording and estimate once each
+_RATING_SECONDS = 12.0  # seconds per stimulus, besides listening to recording and estimate once each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,23 +105,23 @@ def _render(test: Composition, folder: Path) -> None:
         by_origin.setdefault(stimulus.sound[0], []).append(stimulus)
     for place, item in enumerate(test.items):
         sounds = loudness_matched_sounds(item, test.options.loudness, anchor=test.options.anchors)
-        _store(test, folder, test.mixtures[place], sounds[""], _of_mixtures(test.options.formats))
+        _write_sound(test, folder, test.mixtures[place], sounds[""], _formats_with_mixtures(test.options.formats))
         for stimulus in by_origin.get(place, ()):
             formats = ["page", "p808"]
-            if item.referenced and stimulus.kind not in ("trap", "gold"):
+            if item.has_reference and stimulus.kind not in ("trap", "gold"):
                 formats.append("webmushra")
-            _store(test, folder, stimulus.name, _sound(test, stimulus, sounds), formats)
+            _write_sound(test, folder, stimulus.name, _prepare_sound(test, stimulus, sounds), formats)
     for block in test.designs["trials"].blocks if "trials" in test.designs else ():
-        seconds = sum(2 * test.clips[name]["seconds"] + _ANSWERING for name in block)
+        seconds = sum(2 * test.clips[name]["seconds"] + _RATING_SECONDS for name in block)
         test.minutes.append(max(1, round(seconds / 60)))
 
 
-def _of_mixtures(formats: Sequence[str]) -> tuple[str, ...]:
-    """Formats that include the recordings: our page plays them; for other tools they are kept to train a judge."""
+def _formats_with_mixtures(formats: Sequence[str]) -> tuple[str, ...]:
+    """Returns the formats that include recordings: our page plays them; otherwise they serve to train a judge."""
     return ("page",) if "page" in formats else tuple(formats[:1])
 
 
-def _sound(test: Composition, stimulus: Stimulus, sounds: Mapping[str, Sound]) -> Sound:
+def _prepare_sound(test: Composition, stimulus: Stimulus, sounds: Mapping[str, Sound]) -> Sound:
     samples, rate = sounds[stimulus.sound[1]]
     if stimulus.beeps:
         return Sound(make_trap(samples, rate, stimulus.beeps), rate)
@@ -137,7 +137,7 @@ def _sound(test: Composition, stimulus: Stimulus, sounds: Mapping[str, Sound]) -
     return Sound(fit_length(moved.samples.numpy(), shown.length), shown.rate)
 
 
-def _store(test: Composition, folder: Path, name: str, sound: Sound, formats: Sequence[str]) -> None:
+def _write_sound(test: Composition, folder: Path, name: str, sound: Sound, formats: Sequence[str]) -> None:
     import torch
 
     from sam_audio_bench import audio
@@ -156,7 +156,7 @@ def _store(test: Composition, folder: Path, name: str, sound: Sound, formats: Se
 
 
 def _peaks(samples: NDArray[np.float64]) -> list[int]:
-    """Largest magnitude in each of `_BINS` equal parts, in thousandths of full scale."""
+    """Returns the largest magnitude in each of `_BINS` equal parts, in thousandths of full scale."""
     envelope = np.abs(samples).max(axis=0)
     edges = np.linspace(0, envelope.size, min(_BINS, envelope.size), endpoint=False).astype(np.int64)
     found: list[int] = np.rint(1000 * np.maximum.reduceat(envelope, edges)).astype(np.int64).tolist()
@@ -165,7 +165,7 @@ def _peaks(samples: NDArray[np.float64]) -> list[int]:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder, renamed to ``out`` if the block succeeds and removed if it fails."""
+    """Yields a temporary folder, renamed to ``out`` if the block succeeds and removed if it fails."""
     temporary = out.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.{out.name}")
     try:
         temporary.mkdir(parents=True)

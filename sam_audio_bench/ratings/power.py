@@ -45,7 +45,7 @@ class DesignPower(TypedDict):
 
 
 class SmallestDesign(TypedDict):
-    """The least that reaches a power, as ``--json`` prints it; None: nothing that was simulated does."""
+    """The smallest design that reaches a power, as ``--json`` prints it; None: no simulated design does."""
 
     axis: str
     systems: int
@@ -60,7 +60,7 @@ def power_rows(
     ratings: Ratings, *, raters: Sequence[int], items: Sequence[int], systems: Sequence[int],
     differences: Sequence[float], axis: str | None = None, alpha: float = 0.05, simulations: int = 1000, seed: int = 0,
 ) -> tuple[list[Variances], list[DesignPower], list[str]]:  # fmt: skip
-    """Power to detect a difference between two systems, for each design.
+    """Simulates the power to detect a difference between two systems, for each design.
 
     Args:
         ratings: a finished test with named raters.
@@ -86,19 +86,19 @@ def power_rows(
     components: list[Variances] = []
     rows: list[DesignPower] = []
     warnings = []
-    for name, _, answers in slices(ratings, axis=axis):
-        if answers["score"].nunique() < 2:
+    for name, _, rated in slices(ratings, axis=axis):
+        if rated["score"].nunique() < 2:
             raise UsageError(f"expected ratings of {name} that vary, found one score; choose another --axis")
-        if alone := [what for what in _FACTORS if answers[what].nunique() < 2]:
+        if alone := [what for what in _FACTORS if rated[what].nunique() < 2]:
             warnings.append(
                 f"{name}: fewer than two {' and '.join(f'{what}s' for what in alone)}, whose variance counts as 0: "
                 "the power may be too high"
             )
         known = variance_components(
-            answers["score"].to_numpy(float),
-            items=answers["item"].tolist(),
-            systems=answers["system"].fillna(NO_SYSTEM).tolist(),
-            raters=answers["rater"].tolist(),
+            rated["score"].to_numpy(float),
+            items=rated["item"].tolist(),
+            systems=rated["system"].fillna(NO_SYSTEM).tolist(),
+            raters=rated["rater"].tolist(),
         )
         components.append(_variances(name, known))
         table = power_table(
@@ -110,10 +110,10 @@ def power_rows(
 
 
 def smallest_designs(rows: Sequence[DesignPower], power: float) -> list[SmallestDesign]:
-    """Of each axis, number of systems and difference, the design with the fewest ratings that reaches ``power``.
+    """Returns, per axis, number of systems and difference, the design with the fewest ratings that reaches ``power``.
 
     Args:
-        rows: of `power_rows`.
+        rows: from `power_rows`.
         power: the required power.
 
     Returns:

@@ -21,7 +21,7 @@ class PreferenceRow(TypedDict):
     """One system, as ``--json`` prints it."""
 
     axis: str
-    by: str  # "all", or a value of the column that was asked for
+    by: str  # "all", or a value of the column ``by``
     system: str
     strength: float | None  # logits, mean 0
     ci_low: float | None
@@ -42,7 +42,7 @@ class PreferenceRow(TypedDict):
 
 
 class PreferenceOverall(TypedDict):
-    """What is known of all systems together, as ``--json`` prints it."""
+    """Statistics over all systems of one axis, as ``--json`` prints them."""
 
     axis: str
     by: str
@@ -106,7 +106,7 @@ def prefer(
 
 
 def preference_texts(row: PreferenceRow) -> dict[str, str]:
-    """A row of `prefer` as formatted text, by column."""
+    """Formats a row of `prefer` as texts, by column."""
     return {
         "system": row["system"],
         "strength": with_interval(row["strength"], row["ci_low"], row["ci_high"], 2),

@@ -37,10 +37,10 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 
 @dataclass(frozen=True)
 class HtmlSound:
-    """A cell with a player."""
+    """A table cell with an audio player."""
 
     path: str  # relative to the page
-    label: str  # for those who do not see it
+    label: str  # accessible name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +54,14 @@ class HtmlTable:
 
 @dataclass(frozen=True, kw_only=True)
 class HtmlFigure:
-    """A figure of the page."""
+    """A figure with its data."""
 
     name: str
     title: str
     caption: str
     svg: str
     csv: str
-    ink: str  # colour of its text, which follows the page's scheme
+    ink: str  # colour of its text, replaced by that of the page's theme
 
 
 def write_report(
@@ -74,9 +74,9 @@ def write_report(
         path: the HTML file.
         title: of the page.
         finding: the sentences that the page begins with.
-        facts: of `describe`; None: the page is not of ratings.
-        notes: warnings, right behind the finding.
-        sections: heading and contents, in order; the evidence.
+        facts: from `describe`; None: the page is not about ratings.
+        notes: warnings, shown after the finding.
+        sections: heading and contents, in order.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -93,7 +93,7 @@ def write_report(
 
 
 def statistic_tables(rows: Sequence[AgreementRow]) -> list[HtmlTable]:
-    """Rows of `agreement_rows`, one table per axis, with one column per value of ``by``."""
+    """Formats rows of `agreement_rows`, one table per axis, with one column per value of ``by``."""
     tables = []
     for axis in dict.fromkeys(row["axis"] for row in rows):
         own = [row for row in rows if row["axis"] == axis]
@@ -110,7 +110,7 @@ def statistic_tables(rows: Sequence[AgreementRow]) -> list[HtmlTable]:
 def system_tables(
     ratings: Ratings, opinions: Sequence[OpinionRow], differences: Sequence[SystemDifferenceRow]
 ) -> list[HtmlTable]:
-    """Mean opinions and how far each system is from the best one, one table per axis, the best system first."""
+    """Formats mean opinions and differences from the best system, one table per axis, the best system first."""
     tables = []
     for axis in ratings.axes:
         ranked = ranked_systems(ratings, opinions, axis)
@@ -135,7 +135,7 @@ def system_tables(
 
 
 def _distance(row: SystemDifferenceRow, system: str) -> tuple[str, str, str]:
-    """A system minus the other one of the pair, p, and p for all pairs together."""
+    """Formats the difference of a system from the other of the pair, p, and p by Holm."""
     values = row["value"], row["ci_low"], row["ci_high"]
     if row["second"] == system:
         value, high, low = (None if one is None else -one for one in values)
@@ -145,7 +145,7 @@ def _distance(row: SystemDifferenceRow, system: str) -> tuple[str, str, str]:
 
 
 def correlation_tables(rows: Sequence[CorrelationRow], coefficient: str = "spearman") -> list[HtmlTable]:
-    """Rows of `correlate_ratings`, one table per axis and value of ``by``, the strongest metric first."""
+    """Formats rows of `correlate_ratings`, one table per axis and value of ``by``, the strongest metric first."""
     tables = []
     own = [row for row in rows if row["coefficient"] == coefficient]
     for axis, by in dict.fromkeys((row["axis"], row["by"]) for row in own):
@@ -170,7 +170,7 @@ def correlation_tables(rows: Sequence[CorrelationRow], coefficient: str = "spear
 
 
 def preference_tables(found: PreferenceResult) -> list[HtmlTable]:
-    """Strengths, ranks and net win rates, one table per axis and value of ``by``, the best system first."""
+    """Formats strengths, ranks and net win rates, one table per axis and value of ``by``, the best system first."""
     tables = []
     for overall in found.overall:
         place = overall["axis"], overall["by"]
@@ -204,7 +204,7 @@ def _statistic(row: AgreementRow | None) -> str:
 
 
 def _inline(figure: HtmlFigure) -> markupsafe.Markup:
-    """Inline SVG with unique ids, so that figures do not clash, and the page's text colour."""
+    """Returns inline SVG with unique ids, so that figures do not clash, and the page's text colour."""
     drawing = figure.svg[figure.svg.index("<svg") :]
     drawing = re.sub(r'\bid="', f'id="{figure.name}-', drawing)
     drawing = re.sub(r"url\(#", f"url(#{figure.name}-", drawing)

@@ -19,9 +19,9 @@ from sam_audio_bench.ratings.matrices import rater_matrix
 from sam_audio_bench.ratings.table import Ratings
 from sam_audio_bench.stats.reliability import leave_one_out
 
-__all__ = ["PRESETS", "RULES", "Exclusion", "Rule", "ScreeningResult", "applicable", "screen"]
+__all__ = ["PRESETS", "RULES", "Exclusion", "Rule", "ScreeningResult", "applicable_rules", "screen"]
 
-_LEAST = 5  # answers that a judgement of a rater needs
+_MIN_RATINGS = 5  # ratings that are needed to assess a rater
 _HIDDEN_SHARE = 0.15  # BS.1534-3: in more than 15 % of the trials
 
 
@@ -39,16 +39,17 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A screening rule. ``judge`` returns the value to compare with ``limit``, by (rater, session) or by rater; NaN:
-    not applicable.
+    """A screening rule.
+
+    ``statistic`` returns the values to compare with ``limit``, by (rater, session) or by rater; NaN: not applicable.
     """
 
     summary: str
     limit: float  # the default
-    needs: str  # what the table must hold
+    needs: str  # required data of the table
     by_session: bool
-    below: bool  # whether values below the limit are dropped, or those above it
-    judge: Callable[[Ratings], pd.Series]
+    below: bool  # whether values below the limit are excluded, or those above it
+    statistic: Callable[[Ratings], pd.Series]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class ScreeningResult:
     """The remaining ratings, the exclusions by rule, and notes about rules that could not be applied."""
 
     ratings: Ratings
-    drops: tuple[Exclusion, ...]
+    exclusions: tuple[Exclusion, ...]
     notes: tuple[str, ...]
     rows_before: int
 
@@ -67,66 +68,71 @@ class ScreeningResult:
 
 
 def screen(ratings: Ratings, limits: Mapping[str, float | None]) -> ScreeningResult:
-    """Applies each rule to all answers, regardless of exclusions by other rules.
+    """Applies each rule to all ratings, regardless of exclusions by other rules.
 
     Args:
         ratings: a table of ratings with named raters.
         limits: by name of a rule of `RULES`; None: its default limit.
 
     Raises:
-        UsageError: no rule, an unknown one, one without the data that it needs, anonymous raters, or votes; or all
-            answers would be excluded.
+        UsageError: no rule, an unknown one, one without its required data, anonymous raters, or votes; or all
+            ratings would be excluded.
     """
     _check(ratings, limits)
-    drops: list[Exclusion] = []
+    exclusions: list[Exclusion] = []
     notes: list[str] = []
     for name, given in limits.items():
         rule = RULES[name]
         limit = rule.limit if given is None else given
-        values = rule.judge(ratings)
+        values = rule.statistic(ratings)
         unsure = int(values.isna().sum())
         if unsure:
             notes.append(f"{name}: {unsure} of {len(values)} could not be judged and stay")
         bad = values[(values < limit) if rule.below else (values > limit)]
-        drops += [_drop(name, rule, key, float(value), limit) for key, value in bad.sort_index().items()]
+        exclusions += [_exclude(name, rule, key, float(value), limit) for key, value in bad.sort_index().items()]
     frame = ratings.frame
-    gone = _dropped(frame, drops)
+    gone = _excluded_rows(frame, exclusions)
     kept = frame[~gone].reset_index(drop=True)
     if kept[kept["kind"].fillna("rating") == "rating"].empty if "kind" in kept else kept.empty:
-        raise UsageError(f"expected rules that keep some answers, found that all would be dropped: {_counts(drops)}")
+        raise UsageError(
+            f"expected rules that keep some answers, found that all would be dropped: {_count_by_rule(exclusions)}"
+        )
     record = {
         "step": "screen",
         "rules": {name: RULES[name].limit if given is None else given for name, given in limits.items()},
         "dropped_rows": int(gone.sum()),
-        "dropped": [f"{d.rater}{f' in {d.session}' if d.session else ''}: {d.rule}, {d.why}" for d in drops],
+        "dropped": [f"{d.rater}{f' in {d.session}' if d.session else ''}: {d.rule}, {d.why}" for d in exclusions],
     }
     return ScreeningResult(
-        ratings=ratings.with_frame(kept, record), drops=tuple(drops), notes=tuple(notes), rows_before=len(frame)
+        ratings=ratings.with_frame(kept, record),
+        exclusions=tuple(exclusions),
+        notes=tuple(notes),
+        rows_before=len(frame),
     )
 
 
-def applicable(ratings: Ratings, names: Sequence[str]) -> list[str]:
-    """The rules in ``names`` for which the table has the required data."""
-    return [name for name in names if _holds(ratings.frame, RULES[name].needs)]
+def applicable_rules(ratings: Ratings, names: Sequence[str]) -> list[str]:
+    """Returns the rules in ``names`` for which the table has the required data."""
+    return [name for name in names if _has_required_data(ratings.frame, RULES[name].needs)]
 
 
 def _check(ratings: Ratings, limits: Mapping[str, float | None]) -> None:
     if ratings.votes:
         raise UsageError("expected ratings to screen, found votes")
     if ratings.anonymous:
-        raise UsageError("expected named raters, found anonymous ones: nobody can be judged by their other answers")
+        raise UsageError("expected named raters, found anonymous ones, who cannot be assessed by their other ratings")
     if not limits:
         raise UsageError(f"expected at least one rule of {', '.join(RULES)}, found none")
     for name in limits:
         if name not in RULES:
             raise UsageError(f"expected rules among {', '.join(RULES)}, found {name!r}")
-        if not _holds(ratings.frame, RULES[name].needs):
+        if not _has_required_data(ratings.frame, RULES[name].needs):
             raise UsageError(
                 f"expected {RULES[name].needs} in the ratings for the rule {name}, found none; leave it out"
             )
 
 
-def _holds(frame: pd.DataFrame, need: str) -> bool:
+def _has_required_data(frame: pd.DataFrame, need: str) -> bool:
     kind = need.partition(" of kind ")[2]
     if kind:
         return "kind" in frame and bool((frame["kind"] == kind).any())
@@ -134,27 +140,27 @@ def _holds(frame: pd.DataFrame, need: str) -> bool:
     return column == need or (column in frame and bool(frame[column].notna().any()))
 
 
-def _drop(name: str, rule: Rule, key: Any, value: float, limit: float) -> Exclusion:
+def _exclude(name: str, rule: Rule, key: Any, value: float, limit: float) -> Exclusion:
     rater, session = key if isinstance(key, tuple) else (key, None)
     relation = "<" if rule.below else ">"
     why = f"{rule.summary}: {value:.3g} {relation} {limit:g}"
     return Exclusion(rule=name, rater=str(rater), session=session or None, value=value, limit=limit, why=why)
 
 
-def _dropped(frame: pd.DataFrame, drops: Sequence[Exclusion]) -> pd.Series:
-    raters = {drop.rater for drop in drops if drop.session is None}
-    sessions = {(drop.rater, drop.session) for drop in drops if drop.session is not None}
+def _excluded_rows(frame: pd.DataFrame, exclusions: Sequence[Exclusion]) -> pd.Series:
+    raters = {drop.rater for drop in exclusions if drop.session is None}
+    sessions = {(drop.rater, drop.session) for drop in exclusions if drop.session is not None}
     pairs = pd.MultiIndex.from_arrays([frame["rater"], frame["session"].fillna("")])
     there = pairs.isin(sorted(sessions)) if sessions else np.zeros(len(frame), dtype=bool)
     return frame["rater"].isin(raters) | there
 
 
-def _counts(drops: Sequence[Exclusion]) -> str:
-    rules = dict.fromkeys(drop.rule for drop in drops)
-    return ", ".join(f"{sum(drop.rule == rule for drop in drops)} by {rule}" for rule in rules)
+def _count_by_rule(exclusions: Sequence[Exclusion]) -> str:
+    rules = dict.fromkeys(drop.rule for drop in exclusions)
+    return ", ".join(f"{sum(drop.rule == rule for drop in exclusions)} by {rule}" for rule in rules)
 
 
-def _sessions(frame: pd.DataFrame) -> list[pd.Series]:
+def _session_keys(frame: pd.DataFrame) -> list[pd.Series]:
     return [frame["rater"], frame["session"].fillna("")]
 
 
@@ -165,18 +171,18 @@ def _of_kind(ratings: Ratings, kind: str) -> pd.DataFrame:
 def _wrong_traps(ratings: Ratings) -> pd.Series:
     traps = _of_kind(ratings, "trap")
     wrong = (traps["score"] != traps["expected"]) & traps["expected"].notna()
-    return wrong.astype("float64").groupby(_sessions(traps)).sum()
+    return wrong.astype("float64").groupby(_session_keys(traps)).sum()
 
 
 def _gold_error(ratings: Ratings) -> pd.Series:
     golds = _of_kind(ratings, "gold")
-    return (golds["score"] - golds["expected"]).abs().groupby(_sessions(golds)).max()
+    return (golds["score"] - golds["expected"]).abs().groupby(_session_keys(golds)).max()
 
 
 def _variance(ratings: Ratings) -> pd.Series:
     """Population variance, as in the P.808 toolkit, of the axis that varies most."""
-    answers = ratings.answers
-    by_axis = answers.groupby([*_sessions(answers), answers["axis"]])["score"]
+    rated = ratings.without_controls
+    by_axis = rated.groupby([*_session_keys(rated), rated["axis"]])["score"]
     found = by_axis.var(ddof=0).where(by_axis.count() > 1)
     return found.groupby(level=[0, 1]).max()
 
@@ -184,10 +190,10 @@ def _variance(ratings: Ratings) -> pd.Series:
 def _unplayed(ratings: Ratings) -> pd.Series:
     frame = ratings.frame
     missed = frame["played"].map({True: 0.0, False: 1.0})
-    return missed.groupby(_sessions(frame)).sum()
+    return missed.groupby(_session_keys(frame)).sum()
 
 
-def _stretched(ratings: Ratings, score: float) -> float:
+def _map_to_scale(ratings: Ratings, score: float) -> float:
     """Maps a score from the scale of BS.1534 to that of the test, from its worse to its better end."""
     low, high = ratings.scale or (0.0, 100.0)
     if ratings.direction == "lower":
@@ -196,12 +202,12 @@ def _stretched(ratings: Ratings, score: float) -> float:
 
 
 def _is_above(ratings: Ratings, scores: pd.Series) -> pd.Series:
-    bound = _stretched(ratings, 90)
+    bound = _map_to_scale(ratings, 90)
     return scores > bound if ratings.direction == "higher" else scores < bound
 
 
 def _is_below(ratings: Ratings, scores: pd.Series) -> pd.Series:
-    bound = _stretched(ratings, 90)
+    bound = _map_to_scale(ratings, 90)
     return scores < bound if ratings.direction == "higher" else scores > bound
 
 
@@ -211,7 +217,7 @@ def _missed_references(ratings: Ratings) -> pd.Series:
 
 
 def _praised_anchors(ratings: Ratings) -> pd.Series:
-    """On the axis overall if there is one: the anchor of a planned test may have perfect recall."""
+    """Uses the axis overall if there is one: the anchor of a planned test may have perfect recall."""
     anchors = _of_kind(ratings, "anchor")
     overall = anchors["axis"] == "overall"
     anchors = anchors[overall] if overall.any() else anchors
@@ -222,25 +228,25 @@ def _agreement(ratings: Ratings) -> pd.Series:
     """Pearson correlation with the mean of the other raters, averaged over axes; NaN: too few common stimuli."""
     found = []
     for axis in ratings.axes:
-        known = rater_matrix(ratings.answers[ratings.answers["axis"] == axis])
+        known = rater_matrix(ratings.without_controls[ratings.without_controls["axis"] == axis])
         estimates = leave_one_out(known.scores, resamples=1).raters
-        values = [np.nan if one.value is None or one.n < _LEAST else one.value for one in estimates]
+        values = [np.nan if one.value is None or one.n < _MIN_RATINGS else one.value for one in estimates]
         found.append(pd.Series(values, index=list(known.raters)))
     return pd.concat(found, axis=1).mean(axis=1)
 
 
 def _straight_lining(ratings: Ratings) -> pd.Series:
     """Share of a rater's most frequent score, on the axis where it is smallest."""
-    answers = ratings.answers
-    counts = answers.groupby(["rater", "axis", "score"]).size()
+    rated = ratings.without_controls
+    counts = rated.groupby(["rater", "axis", "score"]).size()
     totals = counts.groupby(level=[0, 1]).sum()
-    share = (counts.groupby(level=[0, 1]).max() / totals).where(totals >= _LEAST)
+    share = (counts.groupby(level=[0, 1]).max() / totals).where(totals >= _MIN_RATINGS)
     return share.groupby(level=0).min()
 
 
 def _speed(ratings: Ratings) -> pd.Series:
-    answers = ratings.answers
-    return answers["time"].groupby(answers["rater"]).median()
+    rated = ratings.without_controls
+    return rated["time"].groupby(rated["rater"]).median()
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -258,7 +264,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "speed": Rule("median seconds an answer", 2, "the column time", False, True, _speed),
     }
 )  # fmt: skip
-"""Rules by name: statistic, default limit, and whose answers are excluded."""
+"""Rules by name."""
 
 PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"p808": ("trap", "gold", "variance", "playback"), "bs1534": ("hidden-reference", "anchor")}

@@ -65,11 +65,11 @@ class RatedItem:
     prompt: Prompt
     length: int  # samples of its mixture
     rate: int  # Hz
-    referenced: bool  # a clean recording exists
+    has_reference: bool  # whether a clean recording exists
 
     @property
     def group(self) -> str:
-        """The recording that it was cut from."""
+        """Recording that it was cut from."""
         return self.source.data.groups[self.id]
 
     @property
@@ -90,8 +90,8 @@ def open_task_runs(paths: Iterable[Path | str]) -> list[TaskRuns]:
         paths: run folders, or folders that hold them.
 
     Raises:
-        Precondition: no run there, or the task's data are missing.
-        UsageError: a system twice on one task or not on every task, or data that differ from those of a run.
+        Precondition: there is no run, or the task's data are missing.
+        UsageError: a system has two runs on one task or none on another, or data differ from those of a run.
     """
     tasks: dict[str, dict[str, RunFolder]] = {}
     for folder in map(RunFolder.open, find_runs(paths)):
@@ -122,7 +122,7 @@ def choose_items(sources: Iterable[TaskRuns], limit: int | None, seed: int) -> t
 
     Args:
         sources: from `open_task_runs`.
-        limit: how many; None: all that can be rated.
+        limit: number of items; None: all that can be rated.
         seed: of the random choice.
 
     Returns:
@@ -134,7 +134,9 @@ def choose_items(sources: Iterable[TaskRuns], limit: int | None, seed: int) -> t
     if limit is not None and limit < 1:
         raise UsageError(f"expected --items to be at least 1, found {limit}")
     left_out: Counter[str] = Counter()
-    queues = [_fit(source, np.random.default_rng([seed, place]), left_out) for place, source in enumerate(sources)]
+    queues = [
+        _select_rateable(source, np.random.default_rng([seed, place]), left_out) for place, source in enumerate(sources)
+    ]
     chosen: list[RatedItem] = []
     while queues and (limit is None or len(chosen) < limit):
         queue = queues.pop(0)
@@ -142,34 +144,34 @@ def choose_items(sources: Iterable[TaskRuns], limit: int | None, seed: int) -> t
             chosen.append(found)
             queues.append(queue)
     if not chosen:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none was answered"
-        raise UsageError(f"expected items that every system answered and that can be judged, found none: {reasons}")
+        reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none was separated"
+        raise UsageError(f"expected items that every system separated and that can be rated, found none: {reasons}")
     if twice := [name for name, count in Counter(item.id for item in chosen).items() if count > 1]:
         raise UsageError(f"expected a name for one item only, found {twice[0]} in two tasks; plan a test for each task")
     return chosen, dict(left_out)
 
 
-def _fit(source: TaskRuns, generator: np.random.Generator, left_out: Counter[str]) -> Iterator[RatedItem]:
-    """Items of one task that can be rated, lazily, in random order, from new recordings first."""
+def _select_rateable(source: TaskRuns, generator: np.random.Generator, left_out: Counter[str]) -> Iterator[RatedItem]:
+    """Yields items of one task that can be rated, in random order, from new recordings first."""
     data = source.data
     records = [folder.items for folder in source.folders.values()]
-    asked = [name for name in data.ids if any(name in items for items in records)]
+    attempted = [name for name in data.ids if any(name in items for items in records)]
     seen: Counter[str] = Counter()
     rounds: list[tuple[int, int, str]] = []
-    for place in generator.permutation(len(asked)):
-        group = data.groups[asked[place]]
-        rounds.append((seen[group], len(rounds), asked[place]))
+    for place in generator.permutation(len(attempted)):
+        group = data.groups[attempted[place]]
+        rounds.append((seen[group], len(rounds), attempted[place]))
         seen[group] += 1
     for _, _, name in sorted(rounds):
         if any(name not in items or items[name].failed for items in records):
-            left_out["without an answer of every system"] += 1
+            left_out["without an estimate of every system"] += 1
             continue
         try:
             item = data[name]
         except MediaError:
             left_out["whose media are missing"] += 1
             continue
-        if reason := _unfit(item):
+        if reason := _reason_unrateable(item):
             left_out[reason] += 1
             continue
         mixture = item.query.mixture
@@ -179,21 +181,21 @@ def _fit(source: TaskRuns, generator: np.random.Generator, left_out: Counter[str
             prompt=item.query.prompt,
             length=mixture.length,
             rate=mixture.rate,
-            referenced=item.reference is not None,
+            has_reference=item.reference is not None,
         )
 
 
-def _unfit(item: Item) -> str | None:
-    """Why estimates of an item cannot be rated, or None."""
+def _reason_unrateable(item: Item) -> str | None:
+    """Returns why estimates of an item cannot be rated, or None."""
     if item.reference is not None and not item.reference.samples.any():
         return "whose target is absent, so that there is nothing to rate"
     if not (item.query.prompt.text or item.query.prompt.spans):
-        return "asked by video alone, which the test cannot show"
+        return "prompted by video alone, which the test cannot show"
     return None
 
 
 def loudness_matched_sounds(item: RatedItem, target: float, *, anchor: bool) -> dict[str, Sound]:
-    """Loudness-matched mixture of an item under "", and its estimates by system.
+    """Returns the loudness-matched mixture of an item under "", and its estimates by system.
 
     The clean recording, if there is one, is under `REFERENCE`, the low anchor, if requested, under `ANCHOR`.
 
@@ -212,8 +214,8 @@ def loudness_matched_sounds(item: RatedItem, target: float, *, anchor: bool) -> 
     mixture = loaded.query.mixture.samples.double().numpy()
     sounds = {}
     for system, folder in item.source.folders.items():
-        answer = audio.resample(audio.read(folder.audio_path(item.id, "target")), rate)
-        sounds[system] = answer.samples.double().numpy()
+        estimate = audio.resample(audio.read(folder.audio_path(item.id, "target")), rate)
+        sounds[system] = estimate.samples.double().numpy()
     if loaded.reference is not None:
         sounds[REFERENCE] = loaded.reference.samples.double().numpy()
     if anchor:

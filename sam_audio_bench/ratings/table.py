@@ -1,8 +1,9 @@
-"""The tidy table of a listening test: one row per answer, in a parquet file with metadata about the scale."""
+"""The tidy table of a listening test: one row per rating, in a parquet file with metadata about the scale."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,36 +48,43 @@ _KNOWN_SCALES: tuple[Scale, ...] = ((1, 5), (1, 7), (1, 9), (0, 10), (0, 100), (
 
 @dataclass(frozen=True, kw_only=True)
 class Ratings:
-    """Answers of a listening test with the metadata needed to interpret them.
+    """Ratings or votes of a listening test, with the metadata needed to interpret them.
 
-    ``frame`` has `COLUMNS` (or `VOTE_COLUMNS` where ``votes``), then `CONTROL_COLUMNS` and `MEDIA_COLUMNS` that apply,
-    then others.
+    ``frame`` has `COLUMNS` (or `VOTE_COLUMNS` for ``votes``), then those of `CONTROL_COLUMNS` and `MEDIA_COLUMNS` that
+    apply, then others.
     """
 
     frame: pd.DataFrame
     votes: bool = False
-    scale: Scale | None = None  # lowest and highest answer that a rater could give
+    scale: Scale | None = None  # lowest and highest possible score
     direction: Direction = "higher"  # which end of the scale is better
     metrics: tuple[str, ...] = ()  # columns that hold objective metrics of the stimulus
     anonymous: bool = False  # who gave which score is unknown: rater names mean nothing across stimuli
     paths: tuple[str, ...] = ()  # columns that hold paths, absolute here and relative to its folder in a file
-    history: tuple[Mapping[str, object], ...] = ()  # what was done to the rows since the import
+    history: tuple[Mapping[str, object], ...] = ()  # processing steps since the import
 
     def with_frame(self, frame: pd.DataFrame, *done: Mapping[str, object]) -> Ratings:
-        """The same test with other rows; ``done`` records the change in the history."""
+        """Returns the same test with other rows; ``done`` is appended to the history."""
         return replace(self, frame=frame, history=(*self.history, *done))
 
     @property
-    def answers(self) -> pd.DataFrame:
-        """Rows that rate a system: without traps, golds, anchors and hidden references."""
+    def without_controls(self) -> pd.DataFrame:
+        """Rows that rate a system, without traps, golds, anchors and hidden references."""
         if "kind" not in self.frame:
             return self.frame
         return self.frame[self.frame["kind"].fillna("rating") == "rating"]
 
     @property
+    def answers(self) -> pd.DataFrame:
+        """Deprecated name of `without_controls`."""
+        message = "Ratings.answers is now Ratings.without_controls; the old name goes with the next release"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return self.without_controls
+
+    @property
     def axes(self) -> list[str]:
         """Axes in order of appearance."""
-        return [str(axis) for axis in self.answers["axis"].unique()]
+        return [str(axis) for axis in self.without_controls["axis"].unique()]
 
     def write(self, path: Path) -> None:
         """Writes parquet atomically; scale, direction, metrics and history go into its metadata."""
@@ -137,10 +145,10 @@ class Ratings:
 
 
 class _Facts(msgspec.Struct, frozen=True):
-    """What a file of `Ratings.write` says beside its rows."""
+    """Metadata in a file of `Ratings.write`."""
 
     version: int = _VERSION
-    votes: bool | None = None  # None: as the columns have it
+    votes: bool | None = None  # None: inferred from the columns
     scale: tuple[int | float, int | float] | None = None  # as it was written
     direction: Direction = "higher"
     metrics: tuple[str, ...] = ()
@@ -162,7 +170,7 @@ def _read_facts(content: bytes, path: Path) -> _Facts:
 
 
 def _read_frame(table: pyarrow.Table, path: Path) -> pd.DataFrame:
-    """The rows; columns that this package knows have their types, whoever wrote them."""
+    """Converts a table to a frame; casts known columns to their types."""
     try:
         for position, name in enumerate(table.column_names):
             kind = _storage(name)
@@ -194,7 +202,7 @@ def parse_scale(text: str) -> Scale:
 
 
 def guess_scale(lowest: float, highest: float) -> Scale:
-    """The smallest usual scale that contains both; if there is none, the scores themselves.
+    """Returns the smallest usual scale that contains both scores; if there is none, the scores themselves.
 
     >>> guess_scale(1, 4), guess_scale(0, 10), guess_scale(3, 88)
     ((1, 5), (0, 10), (0, 100))

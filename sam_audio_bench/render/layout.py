@@ -16,7 +16,7 @@ from sam_audio_bench.metrics.catalogue import CAP_DB
 from sam_audio_bench.render.numbers import UNDEFINED, interval, number
 from sam_audio_bench.render.text import line_name, one_line, pluralize, unit_and_direction
 from sam_audio_bench.render.verdict import sentence
-from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.separators.pickers import shares_model_with_picker
 from sam_audio_bench.stats.answers import ALL_TASKS, Answers, main_metric
 from sam_audio_bench.stats.cost import Cost, lag_notes
 from sam_audio_bench.stats.item_coverage import coverage_class_rank
@@ -392,4 +392,4 @@ def _unit(row: SummaryRow) -> str:
 
 
 def _is_self_judged(row: SummaryRow) -> bool:
-    return judges_itself(row.metric, row.picked_by)
+    return shares_model_with_picker(row.metric, row.picked_by)

@@ -14,7 +14,7 @@ from sam_audio_bench.options import parse_specification
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import ModelRecord, RunRecord, read_run
 from sam_audio_bench.run.remote import find_runs
-from sam_audio_bench.separators.catalogue import card_of_model
+from sam_audio_bench.separators.catalogue import find_separator_card
 from sam_audio_bench.separators.pickers import PICKERS
 
 __all__ = ["cite", "list_citations", "load_bibliography"]
@@ -46,7 +46,7 @@ def list_citations(header: RunRecord) -> list[str]:
 
 def _find_separator_card(model: ModelRecord) -> Card | None:
     """Finds a card by name and class, which do not depend on options; a plugin's by name."""
-    return card_of_model(model.name, model.target) or find_card("separators", model.name.partition("+")[0])
+    return find_separator_card(model.name, model.target) or find_card("separators", model.name.partition("+")[0])
 
 
 def cite(paths: Iterable[Path | str]) -> str:

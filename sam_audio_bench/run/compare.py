@@ -19,7 +19,7 @@ from sam_audio_bench.run.compatibility import check_item_content
 from sam_audio_bench.run.remote import find_runs, show_urls_in_errors
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder, estimate_path
-from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.separators.pickers import shares_model_with_picker
 from sam_audio_bench.stats.paired import holm, paired_difference
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
@@ -264,7 +264,7 @@ def compare_scores(
         higher_is_better=record.higher_is_better, tie=tie, resamples=resamples, seed=seed,
     )  # fmt: skip
     pickers = {own[item].picked_by for own in (one, other) for item in both}
-    own_judge = any(judges_itself(record.id, picker) for picker in pickers)
+    own_judge = any(shares_model_with_picker(record.id, picker) for picker in pickers)
     return ComparisonRow(
         task=task,
         metric=record.id,

@@ -130,9 +130,9 @@ def _format_spec(spec: Any) -> str:
 
 
 def _check_separator(component: Any, identity: Any) -> None:
-    from sam_audio_bench.separators.adapted import core_of
+    from sam_audio_bench.separators.adapted import unwrap_adapted
 
-    separator = core_of(component)
+    separator = unwrap_adapted(component)
     kind = type(separator).__qualname__
     methods = [name for name in registry.SEPARATOR_METHODS if getattr(separator, name, None) is not None]
     if not methods:

@@ -13,7 +13,7 @@ from torch import Tensor
 from sam_audio_bench.blocks import BlockAccumulator, all_finite, is_long, iter_blocks
 from sam_audio_bench.errors import BadSeparation
 from sam_audio_bench.run.lag import lag_behind_mixture
-from sam_audio_bench.separators.answers import difference
+from sam_audio_bench.separators.estimate_files import compute_residual
 from sam_audio_bench.types import Audio, Item, Query, Separation
 
 __all__ = ["check_estimate", "trim_item"]
@@ -145,7 +145,7 @@ def _shift(target: Audio, residual: Audio, mixture: Audio, lag: int) -> tuple[Au
     if _adds_up(target, residual, mixture):
         length = min(shifted.length, mixture.length)
         shifted = _resize(shifted, length)
-        return shifted, difference(_resize(mixture, length), shifted)
+        return shifted, compute_residual(_resize(mixture, length), shifted)
     return shifted, _shift_sound(residual, lag)
 
 

@@ -116,7 +116,7 @@ def _reranking(prompt: Prompt, candidates: int, picker: str, keep: bool) -> Rera
         raise Precondition(
             f"expected picker {name} to work, found that it cannot: {reason}; or choose another --picker"
         )
-    if not chosen.asks(prompt):
+    if not chosen.applies_to(prompt):
         raise Precondition(f"expected a prompt that picker {name} can compare with, found {sorted(offers)} only")
     return Reranking(candidates=candidates, picker=chosen, identity=identity, keep=keep)
 

@@ -28,7 +28,7 @@ from sam_audio_bench.run.provenance import item_seed
 from sam_audio_bench.run.stages import stage
 from sam_audio_bench.run.tracing import traced
 from sam_audio_bench.separators.pickers import AUTO, PICKERS, default_picker
-from sam_audio_bench.separators.rerank import Picker, best
+from sam_audio_bench.separators.rerank import Picker, best_candidate
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import (
     AnySeparator,
@@ -81,7 +81,7 @@ class Reranking:
 
     def applies_to(self, item: Item) -> bool:
         """Returns whether the picker can use the item's prompt; otherwise the item has a single estimate."""
-        return self.picker.asks(item.query.prompt)
+        return self.picker.applies_to(item.query.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class CandidateSet:
     @property
     def picked(self) -> int:
         """Index of the chosen candidate."""
-        return best(self.scores) if self.picker else 0
+        return best_candidate(self.scores) if self.picker else 0
 
     def separation(self, index: int) -> Separation:
         """Returns the candidate ``index``, which must not be a failed one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sam_audio_bench.records import RunRecord
-from sam_audio_bench.separators.catalogue import card_of_model
+from sam_audio_bench.separators.catalogue import find_separator_card
 from sam_audio_bench.tasks.sources import find_recording_texts, find_shared_training
 
 __all__ = ["training_overlap", "training_overlaps"]
@@ -16,7 +16,7 @@ def training_overlap(header: RunRecord) -> str:
 
     The training data of a user's own weights are unknown.
     """
-    card = card_of_model(header.model.name, header.model.target)
+    card = find_separator_card(header.model.name, header.model.target)
     if card is None or not card.training_data or (card.own_weights and header.model.options.get(card.own_weights)):
         return ""
     task = header.task

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from sam_audio_bench import platforms
 from sam_audio_bench.errors import Precondition
-from sam_audio_bench.separators.orphans import mark_of
-from sam_audio_bench.separators.programs import ending
+from sam_audio_bench.separators.process_family import read_environment
+from sam_audio_bench.separators.programs import describe_exit
 
 __all__ = ["ProcessHandle", "WorkerLostError", "main"]
 
@@ -156,7 +156,7 @@ class ProcessHandle:
 
     def _cause(self) -> str:
         code = self._process.returncode
-        return f"it {ending(code)}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
+        return f"it {describe_exit(code)}{', perhaps for want of memory' if code == -signal.SIGKILL else ''}"
 
     def _last_output(self) -> str:
         return self._output
@@ -172,7 +172,7 @@ def _end_marked(mark: str) -> None:
     """Ends the processes with a mark in their environment, on Linux, until there are none; they may start others."""
     deadline = time.monotonic() + _KILL_TIMEOUT
     while sys.platform == "linux" and time.monotonic() < deadline:
-        marked = [number for number in _processes() if mark_of(number, _MARK) == mark]
+        marked = [number for number in _processes() if read_environment(number, _MARK) == mark]
         if not marked:
             return
         for number in marked:

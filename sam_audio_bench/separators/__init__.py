@@ -1,25 +1,25 @@
-"""Everything that answers queries.
+"""Separators: built-in ones, and wrappers for models, functions, folders and programs.
 
-    catalogue   one card a built-in separator
+    catalogue   one card per built-in separator
     baselines   mixture, silence
-    oracles     ideal masks and the multichannel Wiener filter, shown the references
+    oracles     ideal masks and the multichannel Wiener filter, computed from the references
     classical   hpss, repet-sim, spectral-gate
     prompt_keywords keywords and spans of a prompt, for separators without a learned text encoder
-    base        options and answers of oracles and classical separators
-    stft        the short-time Fourier transform that they share
-    sam_audio   the SAM Audio networks of `nn`, with sam_audio_query for what they are told
-    adapted     models of another rate, delay, length or number of channels, by what adaptation does
-    stems       models that give all stems at once; prompt_stems says which of them a prompt asks for
+    base        common base class of oracles and classical separators
+    stft        their short-time Fourier transform
+    sam_audio   the SAM Audio networks of `nn`; sam_audio_query encodes their inputs
+    adapted     models with their own rate, delay, length or number of channels; adaptation converts the audio
+    stems       models that return all stems at once; prompt_stems maps prompts to stems
     suppressors rnnoise, dtln, nsnet2, gtcrn, hush
     demucs_stems demucs
-    external    callables, answer folders, commands
-    serving     programs that stay, and answer one query after another
-    command_line what a command says: placeholders, arguments, named files
-    answers     what a program wrote
-    dialogue    a line in, a line out, within a time; pipes has two ways to wait for one
-    programs    running a program, and ending all that it started
-    orphans     which processes those are
-    pickers     one card a picker, and the default for a prompt
+    external    functions, folders of estimates, commands
+    serving     programs that are loaded once and process one query after another
+    program_command parsing of commands: placeholders, arguments, named files
+    estimate_files reading the estimates that programs wrote
+    dialogue    line-based exchange with a program; pipes has its two implementations
+    programs    running a program, and ending every process that it started
+    process_family finding these processes
+    pickers     one card per picker, and the default picker for a prompt
     rerank      picking one of several candidates
 
 Importing this package does not import torch.

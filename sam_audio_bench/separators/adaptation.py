@@ -1,8 +1,8 @@
-"""What lies between a mixture and a model that has a rate, channels, a delay or a length of its own.
+"""Conversion between a mixture and a model with a fixed rate, channel count, delay or input length.
 
-There and back: channels are folded or duplicated, the rate is converted, the sound is cut into chunks, and as many
-samples of silence follow as the model is late; of each output the delay is cut, chunks are cross-faded, and rate,
-channels and length become the mixture's. Where nothing is to do, samples pass unchanged, bit for bit.
+Input: channels are averaged or duplicated, the rate is converted, the sound is cut into chunks, and silence of the
+length of the model's delay is appended. Output: the delay is cut off, chunks are cross-faded, and rate, channels and
+length are restored. Without need for a conversion, samples pass unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.errors import BadSeparation, UsageError
 from sam_audio_bench.types import Audio
 
-__all__ = ["NAMES", "Adaptation", "Feed", "read_adaptation"]
+__all__ = ["OPTION_NAMES", "Adaptation", "ModelInput", "read_adaptation"]
 
 _RATES = (1000, 768_000)  # Hz
 _MOST_CHANNELS = 64
@@ -34,35 +34,35 @@ _EXPECTED = {
 }
 
 
-class Feed(NamedTuple):
-    """What a model is given of one mixture: overlapping chunks, each followed by ``delay`` samples more.
+class ModelInput(NamedTuple):
+    """One mixture as input of a model: overlapping chunks, each with ``delay`` further samples.
 
-    They share memory with each other and perhaps with the mixture: a model gets copies.
+    They share memory with each other and possibly with the mixture, so a model must get copies.
     """
 
-    mixture: Audio  # as it was
+    mixture: Audio  # the original
     length: int  # samples of the mixture at the model's rate
     starts: tuple[int, ...]  # of the chunks, at the model's rate
     chunks: tuple[Audio, ...]
 
     @property
     def rate(self) -> int:
-        """The model's, in Hz."""
+        """Rate of the model, in Hz."""
         return self.chunks[0].rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptation:
-    """What a model expects that a mixture need not have; see the module for what is done about it.
+    """Input format of a model; the module docstring describes the conversion.
 
     Args:
-        rate: in Hz; None: the mixture's. Converted by soxr HQ.
-        channels: None: the mixture's. A mixture of one channel is duplicated, one of several is averaged for a model of
-            one; outputs the other way round. Other numbers do not fit each other.
-        delay: by how many samples, at the model's rate, outputs are late.
-        chunk_seconds: the longest sound that the model is given; None: no limit. The last chunk ends with the mixture.
-        chunk_overlap: of neighbouring chunks, as a fraction of one. They are cross-faded by the rising and falling half
-            of a Hann window, whose weights are made to add up to one.
+        rate: in Hz; None: that of the mixture. Converted by soxr HQ.
+        channels: None: those of the mixture. A mono mixture is duplicated; one of several channels is averaged for a
+            mono model; outputs are converted back. Other combinations are unsupported.
+        delay: of the outputs, in samples at the model's rate.
+        chunk_seconds: maximal length of an input; None: no limit. The last chunk ends with the mixture.
+        chunk_overlap: of neighbouring chunks, as a fraction of a chunk. They are cross-faded by the rising and falling
+            half of a Hann window, normalised to a sum of one.
     """
 
     rate: int | None = None
@@ -71,57 +71,59 @@ class Adaptation:
     chunk_seconds: float | None = None
     chunk_overlap: float = 0.25
 
-    def stated(self) -> dict[str, int | float]:
-        """What differs from the defaults."""
+    def non_default(self) -> dict[str, int | float]:
+        """Returns the options that differ from their defaults."""
         return {name: value for name, value in asdict(self).items() if value != _DEFAULTS[name]}
 
-    def feed(self, mixture: Audio, name: str) -> Feed:
-        """The chunks of a mixture for the model ``name``; raises BadSeparation where its channels do not fit."""
+    def prepare(self, mixture: Audio, name: str) -> ModelInput:
+        """Converts a mixture for the model ``name``; raises BadSeparation if its channel count is unsupported."""
         sound = audio.resample(Audio(self._channels_in(mixture, name), mixture.rate), self.rate or mixture.rate)
         padded = pad(sound.samples, (0, self.delay)) if self.delay else sound.samples
-        starts, size = self._starts(sound)
+        starts, size = self._chunk_starts(sound)
         chunks = (padded[:, start : start + size + self.delay] for start in starts)
-        return Feed(mixture, sound.length, starts, tuple(Audio(chunk, sound.rate) for chunk in chunks))
+        return ModelInput(mixture, sound.length, starts, tuple(Audio(chunk, sound.rate) for chunk in chunks))
 
-    def join(self, feed: Feed, outputs: Sequence[Audio], name: str, what: str) -> Audio:
-        """What a model made of the chunks, as one sound of the mixture's rate, channels and length.
+    def join(self, model_input: ModelInput, outputs: Sequence[Audio], name: str, what: str) -> Audio:
+        """Joins the outputs of a model into one sound with the rate, channels and length of the mixture.
 
         Args:
-            feed: as `feed` gave it.
-            outputs: one for each chunk.
+            model_input: from `prepare`.
+            outputs: one per chunk.
             name: of the model, for messages.
-            what: it is, for messages.
+            what: the kind of output, for messages.
 
         Raises:
-            BadSeparation: an output of another rate, length or number of channels than the model was given.
+            BadSeparation: the rate, length or channel count of an output differs from that of the input.
         """
         parts = []
-        for chunk, output in zip(feed.chunks, outputs, strict=True):
+        for chunk, output in zip(model_input.chunks, outputs, strict=True):
             self._check(chunk, output, name, what)
             parts.append(output.samples.detach().cpu()[:, self.delay :])
-        joined = parts[0] if len(parts) == 1 else self._cross_faded(feed, parts)
-        back = audio.resample(Audio(joined, feed.rate), feed.mixture.rate)
-        return Audio(_resized(self._channels_out(back.samples, feed.mixture), feed.mixture.length), back.rate)
+        joined = parts[0] if len(parts) == 1 else self._cross_fade(model_input, parts)
+        back = audio.resample(Audio(joined, model_input.rate), model_input.mixture.rate)
+        return Audio(
+            _fit_length(self._channels_out(back.samples, model_input.mixture), model_input.mixture.length), back.rate
+        )
 
-    def _starts(self, sound: Audio) -> tuple[tuple[int, ...], int]:
-        """Where chunks start, and how long they are."""
+    def _chunk_starts(self, sound: Audio) -> tuple[tuple[int, ...], int]:
+        """Returns the first samples of the chunks, and their length."""
         size = sound.length if self.chunk_seconds is None else max(1, round(self.chunk_seconds * sound.rate))
         if size >= sound.length:
             return (0,), sound.length
         hop = max(1, size - round(self.chunk_overlap * size))
         return (*range(0, sound.length - size, hop), sound.length - size), size
 
-    def _cross_faded(self, feed: Feed, parts: Sequence[Tensor]) -> Tensor:
-        """Weighted mean in float64: where all parts agree, their samples are the result, bit for bit."""
+    def _cross_fade(self, model_input: ModelInput, parts: Sequence[Tensor]) -> Tensor:
+        """Returns the weighted mean, in float64, so that equal parts give exactly their samples."""
         size = parts[0].shape[1]
-        ramp = _rising(round(self.chunk_overlap * size))
-        sums = parts[0].new_zeros(parts[0].shape[0], feed.length, dtype=torch.float64)
-        weights = torch.zeros(feed.length, dtype=torch.float64)
-        for start, part in zip(feed.starts, parts, strict=True):
+        ramp = _fade_in(round(self.chunk_overlap * size))
+        sums = parts[0].new_zeros(parts[0].shape[0], model_input.length, dtype=torch.float64)
+        weights = torch.zeros(model_input.length, dtype=torch.float64)
+        for start, part in zip(model_input.starts, parts, strict=True):
             window = torch.ones(size, dtype=torch.float64)
             if start > 0:
                 window[: len(ramp)] = ramp
-            if start + size < feed.length:
+            if start + size < model_input.length:
                 window[size - len(ramp) :] = ramp.flip(0)
             sums[:, start : start + size] += part * window
             weights[start : start + size] += window
@@ -146,9 +148,9 @@ class Adaptation:
 
     def _check(self, chunk: Audio, output: Audio, name: str, what: str) -> None:
         if output.rate != chunk.rate:
-            said = "says that its rate is" if self.rate else "was given a mixture of"
+            origin = "states a rate of" if self.rate else "was given a mixture of"
             raise BadSeparation(
-                f"{name} {said} {chunk.rate} Hz, and its {what} has {output.rate} Hz; state the rate that it has, "
+                f"{name} {origin} {chunk.rate} Hz, and its {what} has {output.rate} Hz; state the rate that it has, "
                 "or resample"
             )
         shape, expected = tuple(output.samples.shape), tuple(chunk.samples.shape)
@@ -156,16 +158,16 @@ class Adaptation:
             raise BadSeparation(f"{name} gave its {what} as [time, channels], {list(shape)}; transpose it")
         if self.channels is not None and output.channels != self.channels:
             raise BadSeparation(
-                f"{name} says that it works on {self.channels} channel(s), and its {what} has {output.channels}"
+                f"{name} states that it works on {self.channels} channel(s), and its {what} has {output.channels}"
             )
         if output.length != chunk.length:
             raise BadSeparation(
                 f"{name} was given {chunk.length} samples at {chunk.rate} Hz, and its {what} has {output.length}"
-                f"{self._advice(output.length, chunk)}",
+                f"{self._suggest_fix(output.length, chunk)}",
                 status="length_mismatch",
             )
 
-    def _advice(self, length: int, chunk: Audio) -> str:
+    def _suggest_fix(self, length: int, chunk: Audio) -> str:
         if self.delay and length == chunk.length - self.delay:
             return "; leave the delay in, which is cut here, or do not state it"
         for rate in (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000):
@@ -175,26 +177,26 @@ class Adaptation:
 
 
 _DEFAULTS = {one.name: one.default for one in fields(Adaptation)}
-NAMES = tuple(_DEFAULTS)
-"""Of what can be stated."""
+OPTION_NAMES = tuple(_DEFAULTS)
+"""Names of the options of `Adaptation`."""
 
 
-def read_adaptation(owner: str, *stated: Mapping[str, Any]) -> Adaptation:
-    """The adaptation that mappings state, the first that names something deciding; None states nothing.
+def read_adaptation(owner: str, *options: Mapping[str, Any]) -> Adaptation:
+    """Merges options from mappings, the first of which has precedence; values of None are ignored.
 
     Raises:
-        UsageError: a value that cannot be meant; ``owner`` is who stated it.
+        UsageError: an invalid value; ``owner`` is the separator that it was given for.
     """
     found: dict[str, Any] = {}
-    for name in NAMES:
-        values: Iterable[Any] = (one[name] for one in stated if one.get(name) is not None)
+    for name in OPTION_NAMES:
+        values: Iterable[Any] = (one[name] for one in options if one.get(name) is not None)
         value = next(iter(values), None)
         if value is not None:
-            found[name] = _number(owner, name, value)
+            found[name] = _check_option(owner, name, value)
     return Adaptation(**found)
 
 
-def _number(owner: str, name: str, value: Any) -> int | float:
+def _check_option(owner: str, name: str, value: Any) -> int | float:
     expected = f"expected {name} of {owner} to be {_EXPECTED[name]}, found {value!r}"
     if isinstance(value, bool):
         raise UsageError(expected)
@@ -214,11 +216,11 @@ def _number(owner: str, name: str, value: Any) -> int | float:
     return number
 
 
-def _rising(size: int) -> Tensor:
-    """The rising half of a Hann window, sampled between its points, so that no weight is zero."""
+def _fade_in(size: int) -> Tensor:
+    """Returns the rising half of a Hann window, sampled at half-integer points, so that no weight is zero."""
     return torch.sin(torch.pi / 2 * (torch.arange(size, dtype=torch.float64) + 0.5) / max(size, 1)).square()
 
 
-def _resized(samples: Tensor, length: int) -> Tensor:
-    """Exactly ``length`` samples: converting there and back may round to one or two more or less."""
+def _fit_length(samples: Tensor, length: int) -> Tensor:
+    """Cuts or pads to ``length`` samples: conversion there and back may differ by one or two samples."""
     return pad(samples[:, :length], (0, max(0, length - samples.shape[1])))

@@ -1,4 +1,4 @@
-"""The two answers that know nothing; every other separator is read against them."""
+"""Trivial baselines, to compare every other separator with: the mixture, and silence."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ __all__ = ["Mixture", "Silence"]
 
 
 def _silent(audio: Audio) -> Audio:
-    """Zeros of the same shape and rate."""
+    """Returns zeros of the same shape and rate."""
     return Audio(torch.zeros_like(audio.samples), audio.rate)
 
 
 class Mixture:
-    """Gives back the mixture, bit for bit, and a silent residual: the zero of every improvement."""
+    """Returns the mixture, bit for bit, and a silent residual: the zero of every improvement."""
 
     name = "mixture"
     deterministic = True
     settings: Mapping[str, str | int | float] = {}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
-        """Answers in the order of the queries; nothing is drawn, so the seeds do not matter."""
+        """Returns one estimate per query, in order; the seeds are ignored."""
         return [Separation(target=query.mixture, residual=_silent(query.mixture)) for query in queries]
 
 
 class Silence:
-    """Gives back digital silence, and the whole mixture as the residual: perfect only where the target is absent."""
+    """Returns digital silence, and the mixture as the residual: perfect only if the target is absent."""
 
     name = "silence"
     deterministic = True
     settings: Mapping[str, str | int | float] = {}
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
-        """Answers in the order of the queries; nothing is drawn, so the seeds do not matter."""
+        """Returns one estimate per query, in order; the seeds are ignored."""
         return [Separation(target=_silent(query.mixture), residual=query.mixture) for query in queries]

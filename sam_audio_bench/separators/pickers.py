@@ -1,4 +1,4 @@
-"""One card a picker, readable without torch, and which picker is the default for which prompt."""
+"""One card per picker, readable without torch, and the default picker for a prompt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Set
 
 from sam_audio_bench.cards import PickerCard
 
-__all__ = ["AUTO", "PICKERS", "PickerCard", "default_picker", "judges_itself", "judging_families"]
+__all__ = ["AUTO", "PICKERS", "PickerCard", "default_picker", "families_of_picker", "shares_model_with_picker"]
 
 AUTO = "auto"
-"""The picker that SAM Audio would use, by what the prompts of a task offer."""
+"""Selects the picker that SAM Audio would use, by the kinds of prompts of a task."""
 
 _HERE = "sam_audio_bench.separators.rerank:"
 
@@ -29,7 +29,7 @@ PICKERS: dict[str, PickerCard] = {
         PickerCard(
             id="clap",
             target=_HERE + "ClapPicker",
-            summary="cosine of text and answer in the space of CLAP",
+            summary="cosine of text and estimate in the space of CLAP",
             needs=frozenset({"text"}),
             families=frozenset({"clap"}),
             cites=("wu2023clap",),
@@ -37,7 +37,7 @@ PICKERS: dict[str, PickerCard] = {
         PickerCard(
             id="imagebind",
             target=_HERE + "ImageBindPicker",
-            summary="cosine of masked video and answer in the space of ImageBind",
+            summary="cosine of masked video and estimate in the space of ImageBind",
             needs=frozenset({"video"}),
             families=frozenset({"imagebind"}),
             cites=("girdhar2023imagebind",),
@@ -45,7 +45,7 @@ PICKERS: dict[str, PickerCard] = {
         PickerCard(
             id="activity",
             target=_HERE + "ActivityPicker",
-            summary="overlap of the answer's activity with the prompt's + spans",
+            summary="overlap of the estimate's activity with the prompt's + spans",
             needs=frozenset({"spans"}),
             families=frozenset({"span"}),
         ),
@@ -62,11 +62,10 @@ PICKERS: dict[str, PickerCard] = {
 
 
 def default_picker(provides: Set[str]) -> str | None:
-    """The picker of `AUTO`: with a video imagebind, else with a text ensemble, else with spans activity.
+    """Returns the picker of `AUTO`: imagebind for videos, else ensemble for texts, else activity for spans.
 
-    SAM Audio's released code prefers its visual ranker to its text ranker; it cannot build a ranker of spans, so a text
-    with spans is ranked by the text there. Spans alone are ranked by their overlap, as the paper does (Shi et al.,
-    2025).
+    The released code of SAM Audio prefers its visual ranker to its text ranker; it has no ranker of spans, so that a
+    text with spans is ranked by the text. Spans alone are ranked by their overlap, as in the paper (Shi et al., 2025).
 
     >>> default_picker({"text", "spans", "reference"}), default_picker({"spans"}), default_picker({"reference"})
     ('ensemble', 'activity', None)
@@ -77,10 +76,10 @@ def default_picker(provides: Set[str]) -> str | None:
     return None
 
 
-def judging_families(picked_by: str) -> frozenset[str]:
-    """Families of metrics that share a model with a picker: their scores of what it picked prove nothing.
+def families_of_picker(picked_by: str) -> frozenset[str]:
+    """Returns the families of metrics that share a model with a picker, whose scores of its choice are biased.
 
-    >>> sorted(judging_families("ensemble")), sorted(judging_families("activity-recall") & {"span"})
+    >>> sorted(families_of_picker("ensemble")), sorted(families_of_picker("activity-recall") & {"span"})
     (['clap', 'ensemble', 'saj'], ['span'])
     """
     names = re.split(r"\W+", picked_by)
@@ -88,6 +87,6 @@ def judging_families(picked_by: str) -> frozenset[str]:
     return frozenset(names).union(*known)
 
 
-def judges_itself(metric: str, picked_by: str | None) -> bool:
-    """Whether a metric is by the model that picked the answers it scores: such a score wins nothing."""
-    return picked_by is not None and metric.split("_")[0] in judging_families(picked_by)
+def shares_model_with_picker(metric: str, picked_by: str | None) -> bool:
+    """Whether a metric uses the model that picked the estimates that it scores; such scores are not compared."""
+    return picked_by is not None and metric.split("_")[0] in families_of_picker(picked_by)

@@ -1,7 +1,7 @@
-"""Standard input and output of a program that stays, without waiting longer than asked for either of them.
+"""Non-blocking access to the standard input and output of a running program.
 
-`SelectedPipes` ask the system which pipe is ready. Windows cannot say that of pipes: `ThreadedPipes` have a thread for
-each, which waits instead.
+`SelectedPipes` use select. Windows does not support that for pipes: `ThreadedPipes` have one thread per pipe, which
+waits instead.
 """
 
 from __future__ import annotations
@@ -20,185 +20,185 @@ _CHUNK = 1 << 16  # bytes
 
 
 class Pipes(Protocol):
-    """Both pipes; one thread uses them."""
+    """Both pipes of a program; to be used from one thread."""
 
     @property
-    def unsent(self) -> int:
-        """Bytes that the program has not read."""
+    def pending_bytes(self) -> int:
+        """Number of bytes that the program has not read."""
 
     def send(self, content: bytes) -> None:
-        """Begins to write; what was not read of an earlier one is given up."""
+        """Starts to write; unread bytes of an earlier call are dropped."""
 
     def exchange(self, seconds: float) -> bytes | None:
-        """What was heard within a moment, while what is to be sent is sent; b"": nothing; None: it says no more."""
+        """Writes, and returns what was read within ``seconds``: b"" if nothing, None at the end of the output."""
 
-    def heard(self) -> bytes:
-        """What can be heard without waiting."""
+    def read_available(self) -> bytes:
+        """Reads without waiting."""
 
-    def end_queries(self) -> None:
+    def close_input(self) -> None:
         """Closes the program's input."""
 
     def close(self) -> None:
-        """Lets go of what the system keeps for waiting; the pipes are the program's to close."""
+        """Frees the resources for waiting; `Program` closes the pipes themselves."""
 
 
-def open_pipes(queries: IO[bytes], answers: IO[bytes]) -> Pipes:
-    """The pipes of a program in the way of this system.
+def open_pipes(input_pipe: IO[bytes], output: IO[bytes]) -> Pipes:
+    """Returns the implementation of `Pipes` for this system.
 
     Args:
-        queries: its standard input, unbuffered.
-        answers: its standard output, unbuffered.
+        input_pipe: its standard input, unbuffered.
+        output: its standard output, unbuffered.
     """
-    return (ThreadedPipes if platforms.IS_WINDOWS else SelectedPipes)(queries, answers)
+    return (ThreadedPipes if platforms.IS_WINDOWS else SelectedPipes)(input_pipe, output)
 
 
 class SelectedPipes:
-    """As `open_pipes`, where the system tells which pipe is ready."""
+    """Pipes that wait with a selector; arguments as for `open_pipes`."""
 
-    def __init__(self, queries: IO[bytes], answers: IO[bytes]) -> None:
-        self._queries, self._answers = queries, answers
-        for pipe in (queries, answers):
+    def __init__(self, input_pipe: IO[bytes], output: IO[bytes]) -> None:
+        self._input, self._output = input_pipe, output
+        for pipe in (input_pipe, output):
             os.set_blocking(pipe.fileno(), False)
-        self._content = b""
+        self._pending = b""
         self._selector = selectors.DefaultSelector()
-        self._selector.register(answers, selectors.EVENT_READ)
+        self._selector.register(output, selectors.EVENT_READ)
         self._is_sending = False
 
     @property
-    def unsent(self) -> int:
+    def pending_bytes(self) -> int:
         """See `Pipes`."""
-        return len(self._content)
+        return len(self._pending)
 
     def send(self, content: bytes) -> None:
         """See `Pipes`."""
-        self._content = content
-        self._watch_queries()
+        self._pending = content
+        self._select_input()
 
     def exchange(self, seconds: float) -> bytes | None:
         """See `Pipes`."""
         found: bytes | None = b""
         for key, _ in self._selector.select(seconds):
-            if key.fileobj is self._answers:
+            if key.fileobj is self._output:
                 try:
-                    found = os.read(self._answers.fileno(), _CHUNK) or None
+                    found = os.read(self._output.fileno(), _CHUNK) or None
                 except BlockingIOError:
                     continue
             else:
-                self._write()
+                self._write_pending()
         return found
 
-    def heard(self) -> bytes:
+    def read_available(self) -> bytes:
         """See `Pipes`."""
         try:
-            return os.read(self._answers.fileno(), _CHUNK)
+            return os.read(self._output.fileno(), _CHUNK)
         except BlockingIOError:
             return b""
 
-    def end_queries(self) -> None:
+    def close_input(self) -> None:
         """See `Pipes`."""
-        self._content = b""
-        self._watch_queries()
-        self._queries.close()
+        self._pending = b""
+        self._select_input()
+        self._input.close()
 
     def close(self) -> None:
         """See `Pipes`."""
         self._selector.close()
 
-    def _write(self) -> None:
+    def _write_pending(self) -> None:
         try:
-            self._content = self._content[os.write(self._queries.fileno(), self._content[:_CHUNK]) :]
+            self._pending = self._pending[os.write(self._input.fileno(), self._pending[:_CHUNK]) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:  # it reads no more; how it ended is told when its answers end
-            self._content = b""
-        self._watch_queries()
+        except BrokenPipeError:  # it reads no more; how it ended is reported at the end of its output
+            self._pending = b""
+        self._select_input()
 
-    def _watch_queries(self) -> None:
-        """Waits for the program's input as long as there is something to send."""
-        wants = bool(self._content)
-        if wants != self._is_sending:
-            if wants:
-                self._selector.register(self._queries, selectors.EVENT_WRITE)
+    def _select_input(self) -> None:
+        """Selects the program's input only while there is something to write."""
+        has_pending = bool(self._pending)
+        if has_pending != self._is_sending:
+            if has_pending:
+                self._selector.register(self._input, selectors.EVENT_WRITE)
             else:
-                self._selector.unregister(self._queries)
-            self._is_sending = wants
+                self._selector.unregister(self._input)
+            self._is_sending = has_pending
 
 
 class ThreadedPipes:
-    """As `open_pipes`, with two threads that wait for the pipes; they end with the program."""
+    """Pipes with two waiting threads, which end with the program; arguments as for `open_pipes`."""
 
-    def __init__(self, queries: IO[bytes], answers: IO[bytes]) -> None:
-        self._queries, self._answers = queries, answers
+    def __init__(self, input_pipe: IO[bytes], output: IO[bytes]) -> None:
+        self._input, self._output = input_pipe, output
         self._changed = threading.Condition()
-        self._content, self._found = b"", bytearray()
+        self._pending, self._received = b"", bytearray()
         self._has_ended = self._is_closed = False
-        for work in (self._hear, self._write):
-            threading.Thread(target=self._guarded, args=(work,), name="pipe", daemon=True).start()
+        for work in (self._read_output, self._write_pending):
+            threading.Thread(target=self._run_guarded, args=(work,), name="pipe", daemon=True).start()
 
     @property
-    def unsent(self) -> int:
+    def pending_bytes(self) -> int:
         """See `Pipes`."""
-        return len(self._content)
+        return len(self._pending)
 
     def send(self, content: bytes) -> None:
         """See `Pipes`."""
         with self._changed:
-            self._content = content
+            self._pending = content
             self._changed.notify_all()
 
     def exchange(self, seconds: float) -> bytes | None:
         """See `Pipes`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._found or self._has_ended, seconds)
-            return self._taken() or (None if self._has_ended else b"")
+            self._changed.wait_for(lambda: self._received or self._has_ended, seconds)
+            return self._take_received() or (None if self._has_ended else b"")
 
-    def heard(self) -> bytes:
+    def read_available(self) -> bytes:
         """See `Pipes`."""
         with self._changed:
-            return self._taken()
+            return self._take_received()
 
-    def end_queries(self) -> None:
+    def close_input(self) -> None:
         """See `Pipes`."""
         self.close()
-        self._queries.close()
+        self._input.close()
 
     def close(self) -> None:
         """See `Pipes`."""
         with self._changed:
-            self._content, self._is_closed = b"", True
+            self._pending, self._is_closed = b"", True
             self._changed.notify_all()
 
-    def _taken(self) -> bytes:
-        found = bytes(self._found)
-        self._found.clear()
+    def _take_received(self) -> bytes:
+        found = bytes(self._received)
+        self._received.clear()
         return found
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _run_guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (OSError, ValueError):  # the pipe is gone; how the program ended is told when its answers end
+        except (OSError, ValueError):  # the pipe is closed; how the program ended is reported at the end of its output
             with self._changed:
-                self._content = b""
+                self._pending = b""
 
-    def _hear(self) -> None:
+    def _read_output(self) -> None:
         try:
-            while found := os.read(self._answers.fileno(), _CHUNK):
+            while found := os.read(self._output.fileno(), _CHUNK):
                 with self._changed:
-                    self._found += found
+                    self._received += found
                     self._changed.notify_all()
         finally:
             with self._changed:
                 self._has_ended = True
                 self._changed.notify_all()
 
-    def _write(self) -> None:
+    def _write_pending(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._content or self._is_closed)
+                self._changed.wait_for(lambda: self._pending or self._is_closed)
                 if self._is_closed:
                     return
-                content = self._content
-            count = os.write(self._queries.fileno(), content[:_CHUNK])
+                content = self._pending
+            count = os.write(self._input.fileno(), content[:_CHUNK])
             with self._changed:
-                if self._content is content:  # nobody has begun another one
-                    self._content = content[count:]
+                if self._pending is content:  # no newer content has replaced it
+                    self._pending = content[count:]

@@ -1,7 +1,7 @@
-"""Programs that this process starts: they end with everything that they started in turn.
+"""Runs programs, and ends them together with every process that they started.
 
-A program is the leader of a session and so of a process group of its own, which is killed as a whole; on Windows the
-tree below it is (`platforms`). What left that group, for a session of its own say, is found on Linux (`orphans`);
+A program is the leader of its own session and process group, which is killed as a whole; on Windows its process tree
+is (`platforms`). Processes that left the group, for example for another session, are found on Linux (`process_family`);
 elsewhere only the group is ended.
 """
 
@@ -16,37 +16,38 @@ from contextlib import ExitStack
 from typing import IO
 
 from sam_audio_bench.platforms import kill_group, new_group_options
-from sam_audio_bench.separators.orphans import SUBREAPER, Family
+from sam_audio_bench.separators.process_family import SUBREAPER, ProcessFamily
 
-__all__ = ["Program", "ending", "last_lines", "run_program"]
+__all__ = ["Program", "describe_exit", "last_stderr_lines", "run_program"]
 
 
 class Program:
-    """A program that runs, until it is ended, this object goes, or this process exits.
+    """A running program; it ends with this object or this process at the latest.
 
     Args:
         command: the program and its arguments; no shell.
-        errors: takes its standard error; a file, since a pipe would stay open in processes left behind.
-        talks: its standard input and output are pipes, unbuffered; else it has no input and shares our output.
+        errors: file for its standard error; a pipe would stay open in processes left behind.
+        interactive: whether its standard input and output are unbuffered pipes; otherwise it has no input and shares
+            our output.
 
     Raises:
         OSError, ValueError: it cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], *, errors: IO[bytes] | int, talks: bool = False) -> None:
-        self.family = Family()
+    def __init__(self, command: Sequence[str], *, errors: IO[bytes] | int, interactive: bool = False) -> None:
+        self.family = ProcessFamily()
         adopting, process = ExitStack(), None
         adopting.enter_context(SUBREAPER.adopting())
         try:
-            self.family.begin()
+            self.family.begin_work()
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if talks else None,
+                stdin=subprocess.PIPE if interactive else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if interactive else None,
                 stderr=errors,
                 bufsize=0,
                 **new_group_options(),
-                env={**os.environ, **({"PYTHONUNBUFFERED": "1"} if talks else {}), **self.family.variables},
+                env={**os.environ, **({"PYTHONUNBUFFERED": "1"} if interactive else {}), **self.family.variables},
             )
             self.family.leader = process.pid
         except BaseException:
@@ -54,17 +55,17 @@ class Program:
             raise
         self.process = process
         self._parts = process, self.family, adopting, os.getpid()
-        self._forgotten = weakref.finalize(self, _end, *self._parts)
+        self._finalizer = weakref.finalize(self, _end, *self._parts)
 
     def end(self) -> None:
-        """Ends it, and all that it started; does nothing the second time, unless the first was interrupted."""
-        if self._forgotten.alive:
+        """Ends it and every process that it started; a repeated call does nothing unless the first was interrupted."""
+        if self._finalizer.alive:
             _end(*self._parts)
-            self._forgotten.detach()
+            self._finalizer.detach()
 
 
-def _end(process: subprocess.Popen[bytes] | None, family: Family, adopting: ExitStack, owner: int) -> None:
-    if os.getpid() != owner:  # a fork of the process whose program it is
+def _end(process: subprocess.Popen[bytes] | None, family: ProcessFamily, adopting: ExitStack, owner: int) -> None:
+    if os.getpid() != owner:  # we are a fork of the process that started it
         return
     if process is not None:
         kill_group(process)
@@ -76,7 +77,7 @@ def _end(process: subprocess.Popen[bytes] | None, family: Family, adopting: Exit
 
 
 def run_program(command: Sequence[str], *, timeout: float, errors: IO[bytes]) -> int:
-    """Runs a program and gives its exit code; nothing that it started is left when this returns or raises.
+    """Runs a program and returns its exit code; all processes that it started have ended afterwards.
 
     Args:
         command: as `Program`.
@@ -93,10 +94,10 @@ def run_program(command: Sequence[str], *, timeout: float, errors: IO[bytes]) ->
         program.end()
 
 
-def ending(code: int) -> str:
-    """How a program ended, as a sentence goes on after its name.
+def describe_exit(code: int) -> str:
+    """Describes an exit code, as the continuation of the program's name.
 
-    >>> ending(3), ending(-9)
+    >>> describe_exit(3), describe_exit(-9)
     ('ended with exit code 3', 'was ended by SIGKILL')
     """
     if code >= 0:
@@ -105,7 +106,7 @@ def ending(code: int) -> str:
     return f"was ended by {names.get(-code, f'signal {-code}')}"
 
 
-def last_lines(errors: str, count: int = 3) -> str:
-    """The end of what a program wrote to standard error."""
-    said = [line.strip() for line in errors[-2000:].split("\n") if line.strip()]
-    return " | ".join(said[-count:]) or "it wrote nothing to stderr"
+def last_stderr_lines(errors: str, count: int = 3) -> str:
+    """Returns the last lines that a program wrote to standard error."""
+    lines = [line.strip() for line in errors[-2000:].split("\n") if line.strip()]
+    return " | ".join(lines[-count:]) or "it wrote nothing to stderr"

@@ -16,13 +16,13 @@ RAMP_SECONDS = 0.01
 """Length of the raised-cosine fades before the start and after the end of a span."""
 
 
-def _words(*stems: str) -> re.Pattern[str]:
-    """Matches any of the words; ``*`` at the end of a stem matches any ending."""
+def _compile_words(*stems: str) -> re.Pattern[str]:
+    """Compiles a pattern that matches any of the words; ``*`` at the end of a stem matches any ending."""
     either = "|".join(stems).replace("*", r"\w*")
     return re.compile(rf"\b(?:{either})\b", re.IGNORECASE)
 
 
-PERCUSSIVE = _words(
+PERCUSSIVE = _compile_words(
     *("drum*", "percussi*", "snare*", "cymbal*", "hi-?hat*", "tom-?tom*", "tabla*", "conga*", "bongo*", "djembe*"),
     *("tambourine*", "maraca*", "shaker*", "castanet*", "beat", "beats", "beatbox*", "clap", "claps", "clapping"),
     *("applau*", "door*", "knock*", "hammer*", "jackhammer*", "clatter*", "rattl*", "crash*", "smash*", "shatter*"),
@@ -31,7 +31,7 @@ PERCUSSIVE = _words(
 )
 """Words for sounds made of short broadband events."""
 
-VOICE = _words(
+VOICE = _compile_words(
     *("voice*", "vocal*", "speech*", "speak*", "talk*", "say", "says", "saying", "sing", "sings", "singing", "singer*"),
     *("rap", "rapper*", "rapping", "narrat*", "conversation*", "announc*", "read", "reads", "reading", "shout*"),
     *("whisper*", "laugh*", "man", "men", "woman", "women", "male", "female", "person", "people", "child", "children"),
@@ -39,7 +39,7 @@ VOICE = _words(
 )
 """Words for people, whose sounds repeat least in a recording."""
 
-ACCOMPANIMENT = _words(
+ACCOMPANIMENT = _compile_words(
     *("music*", "background*", "accompani*", "instrumental*", "song*", "band", "orchestra*", "melod*", "loop*"),
     *("ambien*", "noise*", "hum", "humming", "engine*"),
 )
@@ -47,9 +47,9 @@ ACCOMPANIMENT = _words(
 
 
 def first_mention(text: str | None, *tables: re.Pattern[str]) -> int | None:
-    """Index of the table that matches earliest in the text; None without a text or a match.
+    """Returns the index of the table that matches earliest in the text; None without a text or a match.
 
-    The earliest, because a noun phrase begins with the target: "vocals of a song", "music behind a voice".
+    The earliest counts, because a noun phrase begins with the target: "vocals of a song", "music behind a voice".
 
     >>> first_mention("music behind a voice", VOICE, ACCOMPANIMENT), first_mention("an owl", VOICE)
     (1, None)
@@ -59,18 +59,18 @@ def first_mention(text: str | None, *tables: re.Pattern[str]) -> int | None:
 
 
 def span_gain(spans: Iterable[Span], length: int, rate: int) -> Tensor:
-    """Gain ``[length]`` in 0…1: 1 inside the ``+`` spans (everywhere if there are none) and 0 inside the ``-`` spans.
+    """Returns a gain ``[length]``: 1 inside ``+`` spans (everywhere if there are none), 0 inside ``-`` spans.
 
-    Each edge is a raised cosine of ``RAMP_SECONDS`` that lies outside its span.
+    Edges are raised cosines of ``RAMP_SECONDS`` outside the spans.
     """
     seconds = torch.arange(length, dtype=torch.float64) / rate
     present, absent = torch.zeros_like(seconds), torch.zeros_like(seconds)
-    asked = False
+    has_present = False
     for sign, start, end in spans:
         distance = torch.maximum(start - seconds, seconds - end).clamp(0, RAMP_SECONDS)
         inside = 0.5 + 0.5 * torch.cos(torch.pi * distance / RAMP_SECONDS)
         if sign == "+":
-            asked, present = True, torch.maximum(present, inside)
+            has_present, present = True, torch.maximum(present, inside)
         else:
             absent = torch.maximum(absent, inside)
-    return (present if asked else 1.0) * (1 - absent)
+    return (present if has_present else 1.0) * (1 - absent)

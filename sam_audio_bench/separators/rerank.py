@@ -1,7 +1,7 @@
-"""Picking one of several answers to a query: span overlap, CLAP, ImageBind, the SAM Audio Judge, and their ensemble.
+"""Picks one of several candidates of a query: span overlap, CLAP, ImageBind, the SAM Audio Judge, and an ensemble.
 
 The models and defaults are those of SAM Audio (Shi et al., 2025): 8 candidates in the paper, ``5 CLAP + 1 SAJ`` for
-texts, span IoU for spans, ImageBind for masked videos. Weights are looked for as the metrics do, never downloaded.
+texts, span IoU for spans, ImageBind for masked videos. Weights are located as by the metrics, never downloaded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "ImageBindPicker",
     "Picker",
     "SAJPicker",
-    "best",
+    "best_candidate",
     "weighted_sum",
 ]
 
@@ -41,11 +41,11 @@ _MEASURES = Overlap._fields
 class Picker(Protocol):
     """Scores the candidates for one query; the highest score wins."""
 
-    name: str  # what ``picked_by`` says
+    name: str  # the value of ``picked_by``
 
     @property
     def settings(self) -> Options:
-        """What changes the scores, apart from the weights."""
+        """Options that change the scores, apart from the weights."""
         ...
 
     @property
@@ -54,33 +54,35 @@ class Picker(Protocol):
         ...
 
     def missing(self) -> str | None:
-        """Why this picker cannot work on this machine, and what would change that; None: it can."""
+        """Returns why this picker cannot run on this machine, and how to fix that; None: it can."""
         ...
 
-    def asks(self, prompt: Prompt) -> bool:
-        """Whether the prompt has what the scores compare answers with."""
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether the prompt has the part that the scores need."""
         ...
 
     def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
-        """One score a candidate, in their order; NaN where it is undefined."""
+        """Returns one score per candidate, in order; NaN if undefined."""
         ...
 
 
-def best(scores: Sequence[float]) -> int:
-    """Index of the highest score; ties go to the first, NaN never wins against a number.
+def best_candidate(scores: Sequence[float]) -> int:
+    """Returns the index of the highest score; ties go to the first, NaN never wins against a number.
 
-    >>> best([math.nan, 1.0, 2.0, 2.0]), best([math.nan, math.nan]), best([math.nan, -math.inf])
-    (2, 0, 1)
+    >>> best_candidate([math.nan, 1.0, 2.0, 2.0]), best_candidate([math.nan, math.nan])
+    (2, 0)
+    >>> best_candidate([math.nan, -math.inf])
+    1
     """
     ranks = [(not math.isnan(score), 0.0 if math.isnan(score) else score) for score in scores]
     return ranks.index(max(ranks))
 
 
 def weighted_sum(weighted: Sequence[tuple[float, Sequence[float]]]) -> list[float]:
-    """Sum of each candidate's scores times their weights, without normalisation; NaN where one is NaN.
+    """Returns the weighted sum of each candidate's scores, without normalisation; NaN if one is NaN.
 
     Args:
-        weighted: a weight, and scores ``[candidates]``, for each member.
+        weighted: a weight and scores ``[candidates]`` per member.
 
     >>> weighted_sum([(5.0, [0.5, 0.25]), (1.0, [3.0, 4.0])])
     [5.5, 5.25]
@@ -93,16 +95,16 @@ def weighted_sum(weighted: Sequence[tuple[float, Sequence[float]]]) -> list[floa
 class ActivityPicker:
     """Overlap of each candidate's activity with the "+" spans of the prompt, by SAM Audio's formula.
 
-    Activity is `active_spans` (250 ms windows, relative to the loudest one); spans are not merged before they are
-    compared, so that scores equal those of the reference implementation's SoundActivityRanker. A silent candidate
-    has 0.
+    Activity is that of `active_spans` (250 ms windows, relative to the loudest one); spans are not merged before the
+    comparison, so that scores equal those of the reference implementation's SoundActivityRanker. A silent candidate
+    scores 0.
 
     Args:
         measure: "iou", "recall" or "precision".
-        threshold: dB below the loudest window from which on a window is silent.
+        threshold: level in dB relative to the loudest window, below which a window is silent.
 
     Raises:
-        UsageError: another measure.
+        UsageError: an unknown measure.
     """
 
     weights_sha256: Mapping[str, str | None] = {}
@@ -120,27 +122,27 @@ class ActivityPicker:
         return {"measure": self.measure, "threshold": self.threshold}
 
     def missing(self) -> str | None:
-        """Nothing ever is."""
+        """Returns None: it has no requirements."""
         return None
 
-    def asks(self, prompt: Prompt) -> bool:
-        """Prompts with a "+" span."""
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether the prompt has a "+" span."""
         return any(sign == "+" for sign, _, _ in prompt.spans)
 
     def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
-        """The measure, at least 0; above 1 only where spans of the prompt overlap each other."""
-        wanted = [(start, end) for sign, start, end in query.prompt.spans if sign == "+"]
-        return [self._score(wanted, candidate) for candidate in candidates]
+        """Returns the measure, at least 0; above 1 only if spans of the prompt overlap each other."""
+        prompted = [(start, end) for sign, start, end in query.prompt.spans if sign == "+"]
+        return [self._score(prompted, candidate) for candidate in candidates]
 
-    def _score(self, wanted: Sequence[tuple[float, float]], candidate: Separation) -> float:
+    def _score(self, prompted: Sequence[tuple[float, float]], candidate: Separation) -> float:
         target = candidate.target
         silent = not bool(target.samples.any())  # a silent clip below one window would count as active
         found = [] if silent else active_spans(target.samples, target.rate, threshold=self.threshold)
-        return float(getattr(span_overlap(reference=wanted, estimate=found, merge=False), self.measure))
+        return float(getattr(span_overlap(reference=prompted, estimate=found, merge=False), self.measure))
 
 
 class _MetricPicker:
-    """A picker that is a metric of the answer and the prompt alone; one network serves all candidates."""
+    """A picker by a metric of estimate and prompt; one network scores all candidates."""
 
     def __init__(self, name: str, metric: LearnedMetric) -> None:
         self.name = name
@@ -148,7 +150,7 @@ class _MetricPicker:
 
     @property
     def settings(self) -> Options:
-        """The metric's parameters, without where its weights came from."""
+        """The parameters of the metric, without the location of its weights."""
         places = {"model", "revision", "weights_sha256"}
         return {key: value for key, value in self.metric.options.items() if key not in places}
 
@@ -158,15 +160,15 @@ class _MetricPicker:
         return {self.name: self.metric.weights_sha256}
 
     def missing(self) -> str | None:
-        """As the metric says."""
-        return _for_pickers(self.metric.missing())
+        """Returns the reason of the metric."""
+        return _name_picker_option(self.metric.missing())
 
-    def asks(self, prompt: Prompt) -> bool:
-        """Prompts that the metric has a question about."""
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether the metric applies to the prompt."""
         raise NotImplementedError
 
     def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
-        """Values of the metric; NaN for a silent candidate, which has no meaning to compare."""
+        """Returns the scores of the metric; NaN for a silent candidate, whose embedding is meaningless."""
         items = [Item(id="candidate", group="candidate", query=query)] * len(candidates)
         rows = self.metric.score(items, candidates)
         return [math.nan if row[0] is None or row[0].value is None else row[0].value for row in rows]
@@ -176,7 +178,7 @@ class ClapPicker(_MetricPicker):
     """Cosine of the prompt's text and each candidate's target, the metric `Clap`.
 
     Args:
-        path: a folder with the model; empty: the hub's cache.
+        path: a folder with the model; empty: the cache of the hub.
         clap_model: see `Clap`.
         clap_revision: see `Clap`.
         device: see `Clap`.
@@ -192,8 +194,8 @@ class ClapPicker(_MetricPicker):
         metric = Clap(path=path, clap_model=clap_model, clap_revision=clap_revision, device=device)
         super().__init__("clap", metric)
 
-    def asks(self, prompt: Prompt) -> bool:
-        """Prompts with a text."""
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether the prompt has a text."""
         return prompt.text is not None
 
 
@@ -208,8 +210,8 @@ class ImageBindPicker(_MetricPicker):
     def __init__(self, path: str = "", device: str = "auto") -> None:
         super().__init__("imagebind", ImageBind(path=path, device=device))
 
-    def asks(self, prompt: Prompt) -> bool:
-        """Prompts with a video."""
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether the prompt has a video."""
         return prompt.video is not None
 
 
@@ -217,10 +219,10 @@ class SAJPicker:
     """Overall score of the SAM Audio Judge for mixture, candidate and text; the mixture is encoded once.
 
     Args:
-        path: a folder with the released judge, or with a subfolder ``sam-audio-judge``; empty: the hub's cache.
+        path: a folder with the released judge, or with a subfolder ``sam-audio-judge``; empty: the cache of the hub.
         parity: "exact", or "upstream" for the reference implementation's treatment of padding.
-        device: "auto" (CUDA where there is one), "cpu", "cuda" …
-        judge: "sam-audio-judge", the released one, as SAM Audio ranks by; "saj-mini", which is shipped; or a folder.
+        device: "auto" (CUDA if available), "cpu", "cuda" …
+        judge: "sam-audio-judge", the released one, which SAM Audio uses; "saj-mini", which is included; or a folder.
     """
 
     name = "saj"
@@ -247,21 +249,21 @@ class SAJPicker:
         return {self.name: self._sha256}
 
     def missing(self) -> str | None:
-        """Why the judge cannot be used; looks at file names only."""
-        if (lack := device_unavailable_reason(self.device)) is not None:
-            return f"{lack}; use --device cpu"
+        """Returns why the judge cannot be used, by file names only; None: it can."""
+        if (reason := device_unavailable_reason(self.device)) is not None:
+            return f"{reason}; use --device cpu"
         try:
             self.source.find()
         except Precondition as error:
-            return _for_pickers(str(error))
+            return _name_picker_option(str(error))
         return None
 
-    def asks(self, prompt: Prompt) -> bool:
-        """Prompts with a text."""
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether the prompt has a text."""
         return prompt.text is not None
 
     def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
-        """Overall scores, as the judge rates them."""
+        """Returns the overall scores of the judge."""
         if self._judge is None:
             from sam_audio_bench.judge import SAJ
 
@@ -277,7 +279,7 @@ class EnsemblePicker:
     Args:
         clap_weight: of the cosine.
         saj_weight: of the overall score.
-        path: a folder that has both models in subfolders ``clap-htsat-unfused`` and ``sam-audio-judge``; empty: the
+        path: a folder with both models in subfolders ``clap-htsat-unfused`` and ``sam-audio-judge``; empty: the
             hub's cache.
         parity: see `SAJPicker`.
         device: see `SAJPicker`.
@@ -315,19 +317,19 @@ class EnsemblePicker:
         return {name: digest for member in self.members for name, digest in member.weights_sha256.items()}
 
     def missing(self) -> str | None:
-        """What both members lack."""
+        """Returns the reasons of both members."""
         return "; ".join(filter(None, (member.missing() for member in self.members))) or None
 
-    def asks(self, prompt: Prompt) -> bool:
-        """Prompts that both members can judge."""
-        return all(member.asks(prompt) for member in self.members)
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether both members apply to the prompt."""
+        return all(member.applies_to(prompt) for member in self.members)
 
     def scores(self, query: Query, candidates: Sequence[Separation]) -> list[float]:
-        """Weighted sums; NaN where a member is undefined."""
+        """Returns weighted sums; NaN if a member is undefined."""
         found = [member.scores(query, candidates) for member in self.members]
         return weighted_sum(list(zip(self.weights, found, strict=True)))
 
 
-def _for_pickers(reason: str | None) -> str | None:
-    """What a metric says is missing, with the option that pickers take their arguments by."""
+def _name_picker_option(reason: str | None) -> str | None:
+    """Replaces the option for arguments of metrics in a reason by that of pickers."""
     return None if reason is None else reason.replace("--metric-args", "--picker-args")

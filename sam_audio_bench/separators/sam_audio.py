@@ -1,7 +1,7 @@
-"""SAM Audio as a separator: a query becomes conditions, noise becomes latents, latents become target and residual.
+"""SAM Audio as a separator: queries are encoded to conditions, and noise is solved to target and residual latents.
 
-Every query is conditioned by itself, without padding, and every candidate has noise and a watermark of its own seed, so
-an answer depends neither on its batch nor on its neighbours. ``parity="upstream"`` pads batches as the reference does.
+Each query is encoded separately, without padding, and noise and watermark of each candidate depend on its own seed, so
+that an estimate does not depend on its batch. ``parity="upstream"`` pads batches like the reference implementation.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ from sam_audio_bench.nn.hub import find_separator
 from sam_audio_bench.nn.model import Conditions, SAMAudio
 from sam_audio_bench.nn.span_predictor import SpanPredictor, find_span_predictor
 from sam_audio_bench.nn.watermark import BITS
-from sam_audio_bench.separators.sam_audio_query import Clip, Reader
+from sam_audio_bench.separators.sam_audio_query import EncodedQuery, QueryEncoder
 from sam_audio_bench.types import Audio, Query, Separation
 
 __all__ = ["LONG_FORMS", "SAMAudioSeparator"]
 
 LONG_FORMS = ("auto", "one-shot", "multi-diffusion", "cross-fade")
-_ONE_SHOT_SECONDS = 30.0  # what the network was pre-trained on
+_ONE_SHOT_SECONDS = 30.0  # length of clips in pre-training
 _DTYPES = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
 _PARITIES = ("exact", "upstream")
 
 
 class SAMAudioSeparator:
-    """A SAM Audio checkpoint (Shi et al., 2025), loaded when the first query comes.
+    """A SAM Audio checkpoint (Shi et al., 2025), loaded at the first query.
 
-    The networks hear mono at the codec's rate; the answer is brought back to the mixture's rate, length and channels.
-    The codec's decoder watermarks what it decodes, target and residual with 16 bits each, as the released one does.
+    The networks process mono at the rate of the codec; estimates are converted to the rate, length and channels of the
+    mixture. The decoder of the codec watermarks target and residual with 16 bits each, like the released one.
 
     Args:
         place: a folder with a checkpoint, or the name of a released one.
         revision: branch, tag or commit on the hub; empty: ``main``.
-        text_encoder: folder or hub id of the T5 encoder; empty: what the checkpoint has or names.
+        text_encoder: folder or hub id of the T5 encoder; empty: as in the checkpoint.
         solver: of the differential equation, see `flow.EVALUATIONS`.
         step: of the solver, between 0 and 1.
-        long_form: "one-shot"; "multi-diffusion", windows solved jointly; "cross-fade", windows solved apart and faded;
-            "auto", one-shot up to 30 s and multi-diffusion above.
-        window: seconds of a window.
-        overlap: seconds that neighbouring windows share at least.
-        predict_spans: whether a prompt with a text and no span gets the spans that PE-A-Frame predicts.
+        long_form: "one-shot"; "multi-diffusion", windows solved jointly; "cross-fade", windows solved separately and
+            cross-faded; "auto", one-shot up to 30 s and multi-diffusion above.
+        window: length of a window in seconds.
+        overlap: minimal overlap of neighbouring windows in seconds.
+        predict_spans: whether PE-A-Frame predicts spans for prompts with a text and no spans.
         span_predictor: folder or name of the PE-A-Frame checkpoint.
         span_threshold: probability above which a frame belongs to a span.
         message: 16 bits of the watermark as a number; negative: drawn from the seed.
-        parity: "exact", or "upstream": batches padded to the longest item, predicted spans without effect, no long form
-            unless it is asked for, answers as long as their frames.
+        parity: "exact", or "upstream": batches padded to the longest item, predicted spans without effect, no automatic
+            long form, estimates as long as their frames.
         dtype: "float32" ("auto"), or "bfloat16" for the transformer and the vision tower.
-        device: "auto" (CUDA where there is one), "cpu", "cuda" ….
-        rows: candidates that are solved at once; 0: one on a CPU, eight elsewhere.
-        offload: whether the encoders of text and video, and the span predictor, are freed after each batch.
-        compile: whether the transformer goes through `torch.compile`.
+        device: "auto" (CUDA if available), "cpu", "cuda" ….
+        rows: candidates per batch; 0: one on a CPU, eight elsewhere.
+        offload: whether text encoder, video encoder and span predictor are freed after each batch.
+        compile: whether the transformer is compiled by `torch.compile`.
 
     Raises:
-        UsageError: an option that cannot be meant. Precondition: no checkpoint, text encoder or span predictor.
+        UsageError: an invalid option. Precondition: checkpoint, text encoder or span predictor are missing.
     """
 
-    where = frozenset({"rows"})  # how many rows of a batch are solved at once
+    where = frozenset({"rows"})  # does not change an estimate
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class SAMAudioSeparator:
         offload: bool = False,
         compile: bool = False,
     ) -> None:
-        _one_of("long_form", long_form, LONG_FORMS)
-        _one_of("parity", parity, _PARITIES)
-        _one_of("dtype", dtype, tuple(_DTYPES))
+        _check_choice("long_form", long_form, LONG_FORMS)
+        _check_choice("parity", parity, _PARITIES)
+        _check_choice("dtype", dtype, tuple(_DTYPES))
         flow.count_evaluations(solver, step)
         if not (0 <= overlap < window and 0 < span_threshold < 1 and message < 2**BITS and rows >= 0):
             raise UsageError(
@@ -108,10 +108,10 @@ class SAMAudioSeparator:
         self.device = require_device(device)
         self.dtype = _DTYPES[dtype]
         self.rows = rows or (1 if self.device.type == "cpu" else 8)
-        self.on_evaluation: Callable[[int, int], None] | None = None  # told how many of how many are done
+        self.on_evaluation: Callable[[int, int], None] | None = None  # called with evaluations done, and in total
         self._text_encoder = str(text_encoder)
-        asked = predict_spans and parity == "exact"
-        self._span_checkpoint = find_span_predictor(str(span_predictor)) if asked else None
+        needs_spans = predict_spans and parity == "exact"
+        self._span_checkpoint = find_span_predictor(str(span_predictor)) if needs_spans else None
         self._span_name = str(span_predictor)
         self._span_predictor: SpanPredictor | None = None
         self._model: SAMAudio | None = None
@@ -119,7 +119,7 @@ class SAMAudioSeparator:
 
     @property
     def settings(self) -> Options:
-        """The options that change an answer."""
+        """The options that change an estimate."""
         spans = {"span_predictor": self._span_name, "span_threshold": self.span_threshold}
         return {
             **{name: getattr(self, name) for name in ("solver", "step", "long_form", "window", "overlap", "message")},
@@ -138,27 +138,27 @@ class SAMAudioSeparator:
 
     @property
     def batch_size(self) -> int:
-        """Queries that it likes to get at once."""
+        """Preferred number of queries per call."""
         return self.rows
 
     def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> list[Separation]:
-        """One answer a query."""
-        return [answers[0] for answers in self.separate_candidates(queries, [[seed] for seed in seeds])]
+        """Returns one estimate per query, in order."""
+        return [candidates[0] for candidates in self.separate_candidates(queries, [[seed] for seed in seeds])]
 
     def separate_candidates(self, queries: Sequence[Query], seeds: Sequence[Sequence[int]]) -> list[list[Separation]]:
-        """An answer for each seed of each query; latents, text and video of a query are computed once.
+        """Returns one estimate per seed of each query; latents, text and video of a query are encoded once.
 
         Raises:
-            UsageError: a mixture or a span that cannot be answered. Precondition: weights that cannot be loaded.
+            UsageError: an invalid mixture or span. Precondition: the weights cannot be loaded.
         """
         begun = time.perf_counter()
         model = self._loaded()
         with torch.inference_mode(), deterministic_fp32():
-            clips = self._reader(model).read(queries)
+            encoded = self._query_encoder(model).encode(queries)
             if self.offload:
                 model.release_encoders()
                 self._span_predictor = None
-            found = dict(self._solved(model, clips, seeds))
+            found = dict(self._solve(model, encoded, seeds))
         share = (time.perf_counter() - begun) / max(len(queries), 1)
         return [
             [replace(found[query, candidate], seconds=share) for candidate in range(len(seeds[query]))]
@@ -174,31 +174,35 @@ class SAMAudioSeparator:
                 self._model.transformer.compile()
         return self._model
 
-    def _reader(self, model: SAMAudio) -> Reader:
+    def _query_encoder(self, model: SAMAudio) -> QueryEncoder:
         if self._span_checkpoint is not None and self._span_predictor is None:
             self._span_predictor = SpanPredictor.from_pretrained(self._span_checkpoint).to(self.device)
-        return Reader(model, self.device, self._span_predictor, self.span_threshold, together=self.parity == "upstream")
+        return QueryEncoder(
+            model, self.device, self._span_predictor, self.span_threshold, batched=self.parity == "upstream"
+        )
 
-    def _solved(
-        self, model: SAMAudio, clips: Sequence[Clip], seeds: Sequence[Sequence[int]]
+    def _solve(
+        self, model: SAMAudio, encoded: Sequence[EncodedQuery], seeds: Sequence[Sequence[int]]
     ) -> Iterator[tuple[tuple[int, int], Separation]]:
-        """Answers by (query, candidate); only rows of the same number of frames share a batch."""
+        """Yields estimates by (query, candidate); only rows with equally many frames share a batch."""
         rows = [(query, candidate) for query, some in enumerate(seeds) for candidate in range(len(some))]
         groups: dict[int, list[tuple[int, int]]] = {}
         for row in rows:
-            groups.setdefault(clips[row[0]].conditions.frames.shape[1], []).append(row)
+            groups.setdefault(encoded[row[0]].conditions.frames.shape[1], []).append(row)
         batches = [group[i : i + self.rows] for group in groups.values() for i in range(0, len(group), self.rows)]
-        steps = _Steps(self.on_evaluation, sum(self._evaluations(model, clips[batch[0][0]]) for batch in batches))
+        steps = _EvaluationCounter(
+            self.on_evaluation, sum(self._count_evaluations(model, encoded[batch[0][0]]) for batch in batches)
+        )
         for batch in batches:
-            given = Conditions.stacked([clips[query].conditions for query, _ in batch])
+            given = Conditions.stacked([encoded[query].conditions for query, _ in batch])
             drawn = [self._draw(model, given, seeds[query][candidate]) for query, candidate in batch]
             noise, message = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-            waveforms = self._waveforms(model, given, noise.to(self.device), message.to(self.device), steps)
+            waveforms = self._solve_batch(model, given, noise.to(self.device), message.to(self.device), steps)
             for row, pair in zip(batch, torch.split(waveforms.float().cpu(), 2), strict=True):
-                yield row, self._answer(clips[row[0]], pair, model.codec.sample_rate)
+                yield row, self._to_separation(encoded[row[0]], pair, model.codec.sample_rate)
 
     def _draw(self, model: SAMAudio, given: Conditions, seed: int) -> tuple[Tensor, Tensor]:
-        """Noise ``[1, T, 2 C]`` and messages ``[2, 16]`` of one row, drawn on the CPU: the same on every device."""
+        """Draws noise ``[1, T, 2 C]`` and messages ``[2, 16]`` of one row, on the CPU: identical for every device."""
         generator = torch.Generator().manual_seed(seed)
         shape = (1, given.frames.shape[1], 2 * model.config.audio_codec.codebook_dim)
         noise = torch.randn(shape, generator=generator)
@@ -207,63 +211,63 @@ class SAMAudioSeparator:
         bits = torch.tensor([self.message >> bit & 1 for bit in range(BITS)]).float()
         return noise, bits.expand(2, -1)
 
-    def _pieces(self, model: SAMAudio, frames: int) -> list[slice]:
+    def _split_windows(self, model: SAMAudio, frames: int) -> list[slice]:
         short = frames * model.frame_seconds <= _ONE_SHOT_SECONDS or self.parity == "upstream"
         if self.long_form == "one-shot" or (self.long_form == "auto" and short):
             return [slice(0, frames)]
         length, overlap = (max(1, round(s / model.frame_seconds)) for s in (self.window, self.overlap))
         return flow.split_windows(frames, length, min(overlap, length - 1))
 
-    def _evaluations(self, model: SAMAudio, clip: Clip) -> int:
-        pieces = self._pieces(model, clip.conditions.frames.shape[1])
-        return len(pieces) * flow.count_evaluations(self.solver, self.step)
+    def _count_evaluations(self, model: SAMAudio, clip: EncodedQuery) -> int:
+        windows = self._split_windows(model, clip.conditions.frames.shape[1])
+        return len(windows) * flow.count_evaluations(self.solver, self.step)
 
-    def _waveforms(
+    def _solve_batch(
         self, model: SAMAudio, given: Conditions, noise: Tensor, message: Tensor, steps: Callable[[], None]
     ) -> Tensor:
-        """``[2 B, samples]``, target and residual of each row in turn."""
-        pieces = self._pieces(model, noise.shape[1])
-        velocities = [_velocity(model, given.window(piece), steps) for piece in pieces]
-        if self.long_form == "cross-fade" and len(pieces) > 1:
-            parts = [self._decoded(model, self._flow(one, noise[:, piece]), message)
-                     for one, piece in zip(velocities, pieces, strict=True)]  # fmt: skip
-            return _faded(parts, pieces, model.codec.hop_length)
-        return self._decoded(model, self._flow(flow.multi_diffusion(velocities, pieces), noise), message)
+        """Returns ``[2 B, samples]``, target and residual of each row in turn."""
+        windows = self._split_windows(model, noise.shape[1])
+        velocities = [_velocity(model, given.window(window), steps) for window in windows]
+        if self.long_form == "cross-fade" and len(windows) > 1:
+            parts = [self._decode(model, self._flow(one, noise[:, window]), message)
+                     for one, window in zip(velocities, windows, strict=True)]  # fmt: skip
+            return _cross_fade(parts, windows, model.codec.hop_length)
+        return self._decode(model, self._flow(flow.multi_diffusion(velocities, windows), noise), message)
 
     def _flow(self, velocity: flow.Velocity, noise: Tensor) -> Tensor:
         return flow.integrate(velocity, noise, solver=self.solver, step=self.step)
 
     @staticmethod
-    def _decoded(model: SAMAudio, state: Tensor, message: Tensor) -> Tensor:
-        """``[B, T, 2 C] -> [2 B, samples]``, one row at a time, which bounds the memory."""
+    def _decode(model: SAMAudio, state: Tensor, message: Tensor) -> Tensor:
+        """Decodes ``[B, T, 2 C]`` to ``[2 B, samples]``, one row at a time to bound the memory."""
         latents = state.transpose(1, 2).reshape(2 * len(state), -1, state.shape[1])
         rows = zip(torch.split(latents, 1), torch.split(message, 1), strict=True)
         return torch.cat([model.codec.decode(latent, message=bits)[:, 0] for latent, bits in rows])
 
-    def _answer(self, clip: Clip, pair: Tensor, rate: int) -> Separation:
-        target, residual = (self._as_asked(clip, samples, rate) for samples in pair)
+    def _to_separation(self, clip: EncodedQuery, pair: Tensor, rate: int) -> Separation:
+        target, residual = (self._match_mixture(clip, samples, rate) for samples in pair)
         return Separation(target=target, residual=residual)
 
-    def _as_asked(self, clip: Clip, samples: Tensor, rate: int) -> Audio:
-        """At the mixture's rate, length and channels."""
+    def _match_mixture(self, clip: EncodedQuery, samples: Tensor, rate: int) -> Audio:
+        """Converts samples to the rate, length and channels of the mixture."""
         mixture = clip.mixture
         found = resample(Audio(samples[None, : clip.samples], rate), mixture.rate).samples
         if self.parity == "exact":
-            missing = mixture.length - found.shape[1]  # a sample of rounding, where rates differ
+            missing = mixture.length - found.shape[1]  # up to one sample, by rounding, if rates differ
             found = torch.nn.functional.pad(found, (0, max(missing, 0)))[:, : mixture.length]
         return Audio(found.expand(mixture.channels, -1).contiguous(), mixture.rate)
 
 
-class _Steps:
+class _EvaluationCounter:
     """Counts evaluations for a progress bar."""
 
-    def __init__(self, tell: Callable[[int, int], None] | None, total: int) -> None:
-        self.tell, self.total, self.done = tell, total, 0
+    def __init__(self, report: Callable[[int, int], None] | None, total: int) -> None:
+        self.report, self.total, self.done = report, total, 0
 
     def __call__(self) -> None:
         self.done += 1
-        if self.tell is not None:
-            self.tell(self.done, self.total)
+        if self.report is not None:
+            self.report(self.done, self.total)
 
 
 def _velocity(model: SAMAudio, given: Conditions, steps: Callable[[], None]) -> flow.Velocity:
@@ -275,15 +279,15 @@ def _velocity(model: SAMAudio, given: Conditions, steps: Callable[[], None]) -> 
     return velocity
 
 
-def _faded(parts: Sequence[Tensor], pieces: Sequence[slice], hop: int) -> Tensor:
-    """Waveforms of windows, faded into one another."""
-    spans = [slice(piece.start * hop, piece.stop * hop) for piece in pieces]
+def _cross_fade(parts: Sequence[Tensor], windows: Sequence[slice], hop: int) -> Tensor:
+    """Cross-fades the waveforms of windows."""
+    spans = [slice(window.start * hop, window.stop * hop) for window in windows]
     found = parts[0].new_zeros(len(parts[0]), spans[-1].stop)
     for part, span, weight in zip(parts, spans, flow.overlap_weights(spans, spans[-1].stop), strict=True):
         found[:, span] += part * weight.to(part.device)
     return found
 
 
-def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise UsageError(f"expected {name} to be one of {', '.join(known)}, found {value!r}")

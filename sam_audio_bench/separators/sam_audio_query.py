@@ -1,4 +1,4 @@
-"""From queries to what SAM Audio's transformer is given: latents, text, anchors, video."""
+"""Encodes queries as inputs of SAM Audio's transformer: latents, text, anchors, video."""
 
 from __future__ import annotations
 
@@ -17,67 +17,67 @@ from sam_audio_bench.nn.span_predictor import SpanPredictor
 from sam_audio_bench.types import Audio, Prompt, Query, Span
 from sam_audio_bench.video import masked_frames
 
-__all__ = ["Clip", "Reader"]
+__all__ = ["EncodedQuery", "QueryEncoder"]
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One query, ready for the transformer."""
+class EncodedQuery:
+    """One query as input of the transformer."""
 
     mixture: Audio
-    samples: int  # of the answer, at the codec's rate
+    samples: int  # of the estimate, at the codec's rate
     conditions: Conditions
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Turns queries into conditions, each alone, or ``together`` and padded to the longest as the reference does."""
+class QueryEncoder:
+    """Encodes queries as conditions, separately, or ``batched`` and padded like the reference implementation."""
 
     model: SAMAudio
     device: torch.device
     predictor: SpanPredictor | None
     threshold: float
-    together: bool = False
+    batched: bool = False
 
-    def read(self, queries: Sequence[Query]) -> list[Clip]:
-        """One clip a query, in order."""
-        waves = [self._wave(query.mixture) for query in queries]
-        if self.together:
-            return self._read_together(queries, waves)
-        return [self._read(query, wave) for query, wave in zip(queries, waves, strict=True)]
+    def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
+        """Encodes queries, in order."""
+        waves = [self._prepare_waveform(query.mixture) for query in queries]
+        if self.batched:
+            return self._encode_batch(queries, waves)
+        return [self._encode_one(query, wave) for query, wave in zip(queries, waves, strict=True)]
 
-    def _wave(self, mixture: Audio) -> Tensor:
-        """Mono at the codec's rate, ``[samples]``."""
+    def _prepare_waveform(self, mixture: Audio) -> Tensor:
+        """Converts a mixture to mono at the codec's rate, ``[samples]``."""
         if mixture.length == 0:
             raise UsageError("expected a mixture with samples, found none")
         if not bool(torch.isfinite(mixture.samples).all()):
             raise UsageError("expected finite samples in the mixture, found NaN or infinity")
         mono, rate = to_mono(mixture), self.model.codec.sample_rate
-        if self.together:
+        if self.batched:
             return upstream.resample(mono.samples.float(), mono.rate, rate)[0]
         found = resample(mono, rate).samples[0].float()
         return found if len(found) else mono.samples[0, :1].float()  # a clip shorter than a sample of the codec
 
-    def _read(self, query: Query, wave: Tensor) -> Clip:
-        latents = self._latents(wave[None])
+    def _encode_one(self, query: Query, wave: Tensor) -> EncodedQuery:
+        latents = self._encode_latents(wave[None])
         frames = latents.shape[1]
         prompt = query.prompt
-        ids, alignment = self._anchors([self._spans(prompt, latents, query.mixture.seconds)], [frames])
+        ids, alignment = self._anchors([self._find_spans(prompt, latents, query.mixture.seconds)], [frames])
         conditions = self.model.prepare(
             latents,
             text_features=self.model.text_encoder(prompt.text or ""),
             anchor_ids=ids,
             anchor_alignment=alignment,
-            masked_video_features=self._video([prompt], [frames]),
+            masked_video_features=self._encode_video([prompt], [frames]),
         )
-        return Clip(query.mixture, len(wave), conditions)
+        return EncodedQuery(query.mixture, len(wave), conditions)
 
-    def _read_together(self, queries: Sequence[Query], waves: Sequence[Tensor]) -> list[Clip]:
-        """The reference's batch: clips padded with zeros, one mask; predicted spans would have no effect."""
+    def _encode_batch(self, queries: Sequence[Query], waves: Sequence[Tensor]) -> list[EncodedQuery]:
+        """Encodes like the reference implementation: zero-padded, with a mask; predicted spans have no effect."""
         hop = self.model.codec.hop_length
         sizes = [frame_count(len(wave), hop) for wave in waves]
         prompts = [query.prompt for query in queries]
-        latents = self._latents(torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True))
+        latents = self._encode_latents(torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True))
         features, mask = self.model.text_encoder.batch([prompt.text or "" for prompt in prompts])
         ids, alignment = self._anchors([prompt.spans for prompt in prompts], sizes)
         conditions = self.model.prepare(
@@ -87,20 +87,20 @@ class Reader:
             audio_pad_mask=frame_mask(sizes).to(self.device),
             anchor_ids=ids,
             anchor_alignment=alignment,
-            masked_video_features=self._video(prompts, sizes),
+            masked_video_features=self._encode_video(prompts, sizes),
         )
         return [
-            Clip(query.mixture, size * hop, conditions.row(index))
+            EncodedQuery(query.mixture, size * hop, conditions.row(index))
             for index, (query, size) in enumerate(zip(queries, sizes, strict=True))
         ]
 
-    def _latents(self, waves: Tensor) -> Tensor:
-        """The mixture's latents twice, ``[B, T, 2 C]``."""
+    def _encode_latents(self, waves: Tensor) -> Tensor:
+        """Returns the latents of the mixture twice, ``[B, T, 2 C]``."""
         mean = self.model.codec.encode(waves[:, None].to(self.device)).transpose(1, 2)
         return torch.cat([mean, mean], dim=-1)
 
-    def _spans(self, prompt: Prompt, latents: Tensor, seconds: float) -> Sequence[Span]:
-        """The prompt's own spans, all of which begin inside the clip, or predicted ones where it has a text alone."""
+    def _find_spans(self, prompt: Prompt, latents: Tensor, seconds: float) -> Sequence[Span]:
+        """Returns the spans of a prompt, which must begin inside the clip, or predicted ones if it only has a text."""
         for span in prompt.spans:
             if span[1] >= seconds:
                 raise UsageError(f"expected spans inside the clip of {seconds:.3f} s, found {span}; leave it out")
@@ -108,10 +108,10 @@ class Reader:
             return prompt.spans
         width = latents.shape[-1] // 2
         found = self.predictor.predict(latents[..., :width].float(), [prompt.text], threshold=self.threshold)[0]
-        return [("+", self._before(start), self._before(end)) for start, end in found]
+        return [("+", self._half_frame_before(start), self._half_frame_before(end)) for start, end in found]
 
-    def _before(self, seconds: float) -> float:
-        """Half a frame before a border between frames: anchors round up, and 0.28 s would be frame 8, not 7."""
+    def _half_frame_before(self, seconds: float) -> float:
+        """Returns the time half a frame before a boundary: anchors round up, and 0.28 s would be frame 8, not 7."""
         frame = self.model.frame_seconds
         return (round(seconds / frame) - 0.5) * frame
 
@@ -120,8 +120,8 @@ class Reader:
         ids, alignment = anchor_tables(spans, sizes, hop=codec.hop_length, rate=codec.sample_rate)
         return ids.to(self.device), alignment.to(self.device)
 
-    def _video(self, prompts: Sequence[Prompt], sizes: Sequence[int]) -> Tensor:
-        """Features ``[B, V, T]`` of the masked videos; zeros, which is what the network takes for none, elsewhere."""
+    def _encode_video(self, prompts: Sequence[Prompt], sizes: Sequence[int]) -> Tensor:
+        """Returns features ``[B, V, T]`` of the masked videos; zeros, which mean no video, for other prompts."""
         codec, config = self.model.codec, self.model.config.vision_encoder
         features = torch.zeros(len(prompts), config.dim, max(sizes), device=self.device)
         for index, (prompt, size) in enumerate(zip(prompts, sizes, strict=True)):

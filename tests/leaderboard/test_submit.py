@@ -408,7 +408,7 @@ def test_what_cannot_be_heard_is_submitted_all_the_same(runs: Path, tmp_path: Pa
     write_json(board / "previews.json", {"items": 0, "kbits": 24.0, "residuals": True})
     done = call("leaderboard", "submit", str(run_of(runs)), "--to", str(board))
     assert done.exit_code == 0, done.output
-    assert "submitted, and not made audible: expected a rule of previews that meets its schema in" in done.stderr
+    assert "submitted, but without previews: expected a rule of previews that meets its schema in" in done.stderr
     assert (
         f"Next: sabench leaderboard previews {run_of(runs)} --to {board}; sabench leaderboard validate" in done.stderr
     )

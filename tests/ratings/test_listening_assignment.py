@@ -103,7 +103,7 @@ def test_sizes_are_completed(given_sizes: dict[str, int], expected: tuple[int, i
     ("given_sizes", "message"),
     [
         ({"raters": 0}, "--raters to be at least 1, found 0"),
-        ({"raters": 2, "raters_per_cell": 3}, "as many raters an item as raters, found 3 of 2"),
+        ({"raters": 2, "raters_per_cell": 3}, "as many raters per item as raters, found 3 of 2"),
         ({"raters": 3, "per_rater": 10}, "3 raters with 10 each"),
         ({"raters": 10, "per_rater": 10, "raters_per_cell": 5}, "--per-rater 10 where 60 are needed"),
     ],

@@ -14,8 +14,8 @@ import pytest
 from browser import Browser, needs_browser
 
 from sam_audio_bench.files import load_json
-from sam_audio_bench.ratings.answers import join_key
-from sam_audio_bench.ratings.formats import Choice
+from sam_audio_bench.ratings.blind_key import unblind_ratings
+from sam_audio_bench.ratings.formats import ColumnChoice
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.options import ListeningTestOptions
 from sam_audio_bench.ratings.plan import plan_test
@@ -96,16 +96,16 @@ def test_a_whole_session_by_keyboard(browser: Browser, planned: Path, tmp_path: 
     assert {name: document[name] for name in ("schema", "version", "test", "rater", "block")} == {
         "schema": "sabench-listening-test", "version": 1, "test": key["test"], "rater": "Ada L.", "block": 3,
     }  # fmt: skip
-    joined = join_key(document["answers"], key, planned)
+    joined = unblind_ratings(document["answers"], key, planned)
     assert [found["trial"] for found in joined] == block
     assert [found["axes"] for found in joined] == given
     assert all(found["played"] and found["seconds"] > 0 for found in joined)
     assert sorted(found["kind"] for found in joined if found["kind"] in ("trap", "gold")) == ["gold", "trap"]
-    imported = import_ratings([saved], Choice(key=planned / "key.json"))
+    imported = import_ratings([saved], ColumnChoice(key=planned / "key.json"))
     assert imported.notes == ()
     frame = imported.ratings.frame
     assert frame["score"].tolist() == [score for scores in given for score in scores.values()]
-    assert screen(imported.ratings, dict.fromkeys(["trap", "gold", "playback"])).drops == ()
+    assert screen(imported.ratings, dict.fromkeys(["trap", "gold", "playback"])).exclusions == ()
 
 
 def kept(download: Any, folder: Path) -> Path:
@@ -125,7 +125,7 @@ def test_what_the_page_saves_is_what_import_reads(browser: Browser, planned: Pat
     with browser.page.expect_download() as download:
         browser.click("#answers .save")
     assert browser.evaluate("$('answers').querySelector('[role=status]').textContent").startswith("Saved as listening-")
-    found = import_ratings([kept(download.value, tmp_path)], Choice(key=planned / "key.json")).ratings.frame
+    found = import_ratings([kept(download.value, tmp_path)], ColumnChoice(key=planned / "key.json")).ratings.frame
     trial = key["trials"][key["designs"]["trials"]["blocks"][0][0]]
     assert dict(zip(found["axis"], found["score"], strict=True)) == scores
     assert set(found["item"]) == {trial["item"]}

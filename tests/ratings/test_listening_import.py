@@ -13,7 +13,7 @@ import pytest
 
 from sam_audio_bench.files import load_json
 from sam_audio_bench.ratings.correlation import CorrelationSettings, add_run_scores, correlate_ratings
-from sam_audio_bench.ratings.formats import Choice
+from sam_audio_bench.ratings.formats import ColumnChoice
 from sam_audio_bench.ratings.importing import ImportResult, import_ratings
 from sam_audio_bench.ratings.options import FORMATS, ListeningTestOptions
 from sam_audio_bench.ratings.plan import plan_test
@@ -103,7 +103,7 @@ def page_file(planned: Path, key: Key, path: Path) -> Path:
 
 def checked(imported: ImportResult, key: Key, factor: int = 1) -> pd.DataFrame:
     """The answers, after every item, group, system and score was compared with the plan."""
-    answers = imported.ratings.answers
+    answers = imported.ratings.without_controls
     assert set(answers["system"]) == SYSTEMS
     assert set(answers["item"]) == {about["item"] for about in key["mixtures"].values()}
     known = {about["item"]: about for about in key["mixtures"].values()}
@@ -116,26 +116,26 @@ def checked(imported: ImportResult, key: Key, factor: int = 1) -> pd.DataFrame:
 
 def test_webmushra_comes_back(planned: Path, key: Key, tmp_path: Path) -> None:
     table = webmushra_table(planned, key, tmp_path / "mushra.csv")
-    imported = import_ratings([table], Choice(key=planned / "key.json"))
+    imported = import_ratings([table], ColumnChoice(key=planned / "key.json"))
     assert len(checked(imported, key, 20)) == 2 * 4 * 3
     frame = imported.ratings.frame
     assert frame["kind"].value_counts().to_dict() == {"rating": 24, "hidden_reference": 8, "anchor": 8}
     assert set(frame["rater"]) == {"rater 0", "rater 1"}
     assert imported.ratings.scale == (0, 100)
-    assert screen(imported.ratings, {"hidden-reference": None, "anchor": None}).drops == ()
+    assert screen(imported.ratings, {"hidden-reference": None, "anchor": None}).exclusions == ()
 
 
 def test_p808_comes_back(planned: Path, key: Key, tmp_path: Path, listening_runs: Path) -> None:
     """Hidden references and anchors are no systems, although the toolkit knows of traps and golds alone."""
     table = p808_table(planned, key, tmp_path / "batch_results.csv")
-    imported = import_ratings([table], Choice(key=planned / "key.json"))
+    imported = import_ratings([table], ColumnChoice(key=planned / "key.json"))
     assert len(checked(imported, key)) == 2 * 4 * 3
     frame = imported.ratings.frame
     kinds = {"rating": 24, "hidden_reference": 8, "anchor": 8, "trap": 2, "gold": 2}
     assert frame["kind"].value_counts().to_dict() == kinds
     assert frame[frame["kind"].isin(["trap", "gold"])]["expected"].notna().all()
     rules = dict.fromkeys(["trap", "gold", "playback", "hidden-reference", "anchor"])
-    assert screen(imported.ratings, rules).drops == ()
+    assert screen(imported.ratings, rules).exclusions == ()
     scored = add_run_scores(imported.ratings, [listening_runs])
     rows = correlate_ratings(
         scored, CorrelationSettings(levels=("utterance",), coefficients=("pearson",), resamples=10)
@@ -149,7 +149,7 @@ def test_checks_of_p808_are_known_without_their_columns(planned: Path, key: Key,
     bare = write(
         tmp_path / "bare.csv", frame.drop(columns=[n for n in frame if "TP" in n or "gold" in n]).to_dict("records")
     )
-    found = import_ratings([bare], Choice(key=planned / "key.json")).ratings.frame
+    found = import_ratings([bare], ColumnChoice(key=planned / "key.json")).ratings.frame
     checks = found[found["kind"].isin(["trap", "gold"])]
     assert len(checks) == 4
     assert (checks["score"] == checks["expected"]).all()
@@ -157,6 +157,6 @@ def test_checks_of_p808_are_known_without_their_columns(planned: Path, key: Key,
 
 def test_the_page_comes_back(planned: Path, key: Key, tmp_path: Path) -> None:
     saved = page_file(planned, key, tmp_path / "ann.json")
-    imported = import_ratings([saved], Choice(key=planned / "key.json"))
+    imported = import_ratings([saved], ColumnChoice(key=planned / "key.json"))
     assert set(checked(imported, key)["axis"]) == set(key["options"]["axes"])
-    assert screen(imported.ratings, dict.fromkeys(["trap", "gold", "hidden-reference", "anchor"])).drops == ()
+    assert screen(imported.ratings, dict.fromkeys(["trap", "gold", "hidden-reference", "anchor"])).exclusions == ()

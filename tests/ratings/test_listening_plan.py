@@ -25,8 +25,8 @@ from click.testing import CliRunner
 from sam_audio_bench.cli.ratings.plan import plan as command
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import load_json
-from sam_audio_bench.ratings.answers import join_key, join_table
 from sam_audio_bench.ratings.axes import AXES, choose_axes
+from sam_audio_bench.ratings.blind_key import unblind_ratings, unblind_table
 from sam_audio_bench.ratings.controls import low_anchor, make_trap
 from sam_audio_bench.ratings.exports import to_yaml
 from sam_audio_bench.ratings.listening_page import render_page
@@ -237,7 +237,7 @@ def test_titles_and_prompts_are_escaped() -> None:
 def test_answers_are_joined_with_the_key(everything: PlannedTest, key: dict[str, Any]) -> None:
     block = page_data(everything.folder)["blocks"][0]
     answers = [{"trial": name, "axes": {"overall": 3}, "seconds": 1.0, "played": True} for name in block]
-    joined = join_key(answers, key, everything.folder)
+    joined = unblind_ratings(answers, key, everything.folder)
     assert [found["axes"] for found in joined] == [answer["axes"] for answer in answers]
     rated = [found for found in joined if found["kind"] == "rating"]
     assert {found["system"] for found in rated} <= {"secrethalf", "secretsilence", "mixture"}
@@ -258,9 +258,9 @@ def test_another_key_is_refused(
     key: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        join_key([{"trial": next(iter(key["trials"]))}], change(key), Path())
+        unblind_ratings([{"trial": next(iter(key["trials"]))}], change(key), Path())
     with pytest.raises(UsageError, match=message):
-        join_table(pd.DataFrame({"item": [next(iter(key["trials"]))]}), change(key), Path())
+        unblind_table(pd.DataFrame({"item": [next(iter(key["trials"]))]}), change(key), Path())
 
 
 def test_webmushra_files_parse(everything: PlannedTest, key: dict[str, Any]) -> None:
@@ -282,7 +282,7 @@ def test_webmushra_files_parse(everything: PlannedTest, key: dict[str, Any]) -> 
                 assert soundfile.info(folder / "audio" / name).subtype == "PCM_16"
                 assert key["trials"][name.removesuffix(".wav")]["item"] == key["mixtures"][page["id"]]["item"]
             table = pd.DataFrame({"item": page["id"], "system": [*page["stimuli"], "reference"], "score": 50})
-            joined = join_table(table, key, everything.folder)
+            joined = unblind_table(table, key, everything.folder)
             assert sorted(joined["system"]) == ["anchor", "mixture", "reference", "secrethalf", "secretsilence"]
             assert set(joined["item"]) == {key["mixtures"][page["id"]]["item"]}
     assert set(rated.values()) == {3}
@@ -312,14 +312,14 @@ def test_p808_files_parse(everything: PlannedTest, key: dict[str, Any]) -> None:
         trials = [key["trials"][clip.removeprefix("https://x.org/a/").removesuffix(".wav")] for clip in clips]
         assert {trial["kind"] for trial in trials} <= {"rating", "hidden_reference", "anchor"}
         assert {clip.rpartition("/")[2].removesuffix(".wav") for clip in clips} <= set(block)
-        (trapped,) = join_table(pd.DataFrame({"item": [row["TP"]]}), key, everything.folder).to_dict("records")
+        (trapped,) = unblind_table(pd.DataFrame({"item": [row["TP"]]}), key, everything.folder).to_dict("records")
         found = key["trials"][row["TP"].rpartition("/")[2].removesuffix(".wav")]
         assert (found["kind"], str(found["expected"]["overall"]), found["item"]) == (
             "trap",
             row["TP_ANS"],
             trapped["item"],
         )
-        assert join_table(pd.DataFrame({"item": clips}), key, everything.folder)["system"].tolist() == [
+        assert unblind_table(pd.DataFrame({"item": clips}), key, everything.folder)["system"].tolist() == [
             trial["system"] for trial in trials
         ]
         samples, rate = soundfile.read(folder / "audio" / clips[0].rpartition("/")[2])

@@ -175,9 +175,9 @@ CONSTANT = "rater,item,system,score,m\n" + "".join(
 
 
 def test_one_rater_has_no_agreement(tmp_path):
-    from sam_audio_bench.ratings.formats import Choice
+    from sam_audio_bench.ratings.formats import ColumnChoice
 
-    ratings = made(ONE_RATER, tmp_path, choice=Choice(metrics=("m",)))
+    ratings = made(ONE_RATER, tmp_path, choice=ColumnChoice(metrics=("m",)))
     rows = agreement_rows(ratings, resamples=20)
     assert all(row["value"] is None and row["status"] in ("too_few", "constant") for row in rows)
     assert not any(row["value"] == 0 for row in rows)
@@ -187,10 +187,12 @@ def test_one_rater_has_no_agreement(tmp_path):
 
 
 def test_one_system_has_no_system_level(tmp_path):
-    from sam_audio_bench.ratings.formats import Choice
+    from sam_audio_bench.ratings.formats import ColumnChoice
 
     text = "rater,item,score,m\n" + "".join(f"{r},i{at},{at % 5 + 1},{at * 2}\n" for r in "ab" for at in range(9))
-    found = correlate_ratings(made(text, tmp_path, choice=Choice(metrics=("m",))), CorrelationSettings(resamples=20))
+    found = correlate_ratings(
+        made(text, tmp_path, choice=ColumnChoice(metrics=("m",))), CorrelationSettings(resamples=20)
+    )
     by_level = {row["level"]: row for row in found.rows}
     assert by_level["utterance"]["status"] == "ok"
     assert by_level["utterance"]["method"] == "cluster"
@@ -199,9 +201,9 @@ def test_one_system_has_no_system_level(tmp_path):
 
 
 def test_constant_ratings_are_undefined_not_zero(tmp_path):
-    from sam_audio_bench.ratings.formats import Choice
+    from sam_audio_bench.ratings.formats import ColumnChoice
 
-    ratings = made(CONSTANT, tmp_path, choice=Choice(metrics=("m",)))
+    ratings = made(CONSTANT, tmp_path, choice=ColumnChoice(metrics=("m",)))
     for row in [
         *agreement_rows(ratings, resamples=20),
         *correlate_ratings(ratings, CorrelationSettings(resamples=20)).rows,
@@ -227,14 +229,14 @@ def test_controls_are_not_rated(tmp_path):
 
 def test_equal_metrics_stay_equal(tmp_path):
     """The mean of n equal numbers may differ from them by rounding, which would break ties of ranks."""
-    from sam_audio_bench.ratings.formats import Choice
+    from sam_audio_bench.ratings.formats import ColumnChoice
 
     rows = [
         f"r{rater},{item},{rater % 5 + 1},0.1"
         for item, count in (("x", 3), ("y", 7), ("z", 10))
         for rater in range(count)
     ]
-    ratings = made("rater,item,score,m\n" + "\n".join(rows) + "\n", tmp_path, choice=Choice(metrics=("m",)))
+    ratings = made("rater,item,score,m\n" + "\n".join(rows) + "\n", tmp_path, choice=ColumnChoice(metrics=("m",)))
     ((_, _, answers),) = slices(ratings)
     assert item_system_matrices(answers, ("m",)).metrics["m"].tolist() == [[0.1]] * 3
 
@@ -335,14 +337,14 @@ def test_raters_hear_what_a_picker_chose(small_task, tmp_path, monkeypatch):
     results = sab.Results.read([Path("runs")])
     frame = results.frame[results.frame["separator"] == "silence"]
     both = pd.concat([frame, frame.assign(candidate=1, picked_by="judge", value=frame["value"] + 7)], ignore_index=True)
-    monkeypatch.setattr("sam_audio_bench.ratings.correlation._read", lambda paths: replace(results, frame=both))
+    monkeypatch.setattr("sam_audio_bench.ratings.correlation._read_results", lambda paths: replace(results, frame=both))
     text = "rater,item,system,score\n" + "".join(f"a,item-{at},silence,{at % 5 + 1}\n" for at in range(5))
     found = add_run_scores(made(text, tmp_path), [Path("runs")]).frame
     known = frame.set_index("item")["value"]
     assert found["snr"].tolist() == [known[item] + 7 for item in found["item"]]
     metrics = {"snr": structs.replace(results.metrics["snr"], unit="")}
     far = replace(results, frame=frame.assign(value=1000 + frame["value"]), metrics=metrics)
-    monkeypatch.setattr("sam_audio_bench.ratings.correlation._read", lambda paths: far)
+    monkeypatch.setattr("sam_audio_bench.ratings.correlation._read_results", lambda paths: far)
     found = add_run_scores(made(text, tmp_path), [Path("runs")]).frame
     assert found["snr"].tolist() == [known[item] + 1000 for item in found["item"]], "no dB, no cap"
 

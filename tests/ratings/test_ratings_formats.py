@@ -12,7 +12,7 @@ import pyarrow.csv
 import pytest
 
 from sam_audio_bench.errors import BenchError, Precondition, UsageError
-from sam_audio_bench.ratings.formats import FORMATS, Choice
+from sam_audio_bench.ratings.formats import FORMATS, ColumnChoice
 from sam_audio_bench.ratings.importing import ImportResult, import_ratings
 from sam_audio_bench.ratings.table import COLUMNS, VOTE_COLUMNS, guess_scale, parse_scale
 
@@ -37,7 +37,7 @@ def read(tmp_path: Path):
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
             paths.append(path)
         known = {key: options.pop(key) for key in ("format", "scale", "direction") if key in options}
-        return import_ratings(paths, Choice(**options), **known)
+        return import_ratings(paths, ColumnChoice(**options), **known)
 
     return _read
 
@@ -225,7 +225,7 @@ t,,41,u2,song1,C1,71,900,
     assert imported.ratings.scale == (0, 100)
     assert frame["system"].tolist()[2:] == ["C1", "C1"]
     assert frame["rater"].tolist()[2:] == ["u1", "u2"]
-    assert len(imported.ratings.answers) == 2
+    assert len(imported.ratings.without_controls) == 2
     assert frame["age"].tolist() == [30, 30, 30, 41]
 
 
@@ -695,7 +695,7 @@ def test_stored_values_that_are_no_scores(read, tmp_path):
     [
         ("x.jsonl", '[{"rater": "a"}]', "in row 1; .*; a list of records is a .json file"),
         ("x.jsonl", '[\n{"rater": "a"}\n]', "damage in row 1 .*; a list of records is a .json file"),
-        ("x.json", '{"rater": "a"}\n{"rater": "b"}', "one object a line is a .jsonl file"),
+        ("x.json", '{"rater": "a"}\n{"rater": "b"}', "one object per line is a .jsonl file"),
         ("x.json", "[" * 100_000, "nested too deeply"),
         ("x.jsonl", '{"score": 1, "score": 2}', "the name 'score' twice"),
         ("x.csv", 'rater,item,score\na,x,4\na,"y,4\nb,x,3\n', "found another row 3: .*a quote is never closed"),

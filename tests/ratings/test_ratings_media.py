@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sam_audio_bench.files import load_json
-from sam_audio_bench.ratings.formats import Choice
+from sam_audio_bench.ratings.formats import ColumnChoice
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 from sam_audio_bench.ratings.options import ListeningTestOptions
@@ -41,7 +41,7 @@ def test_a_planned_test_comes_back_with_its_sounds(listening_runs: Path, tmp_pat
     test = plan_test(
         [listening_runs], tmp_path / "test", ListeningTestOptions(raters=1, raters_per_item=1, anchors=True)
     ).folder
-    imported = import_ratings([answers(test)], Choice(key=test / "key.json"))
+    imported = import_ratings([answers(test)], ColumnChoice(key=test / "key.json"))
     table = tmp_path / "elsewhere" / "ratings.parquet"
     imported.ratings.write(table)
     assert imported.notes == ()
@@ -79,7 +79,7 @@ def test_other_tools_have_the_sounds_too(listening_runs: Path, tmp_path: Path, f
         head = "WorkerId,Answer.Q0,Answer.Q0_url"
         rows = [f"w,4,https://x.org/{name}.wav" for name in named]
     (tmp_path / "results.csv").write_text("\n".join([head, *rows]) + "\n")
-    frame = import_ratings([tmp_path / "results.csv"], Choice(key=test / "key.json")).ratings.frame
+    frame = import_ratings([tmp_path / "results.csv"], ColumnChoice(key=test / "key.json")).ratings.frame
     for row in frame.itertuples():
         assert Path(row.target).parent == Path(row.mixture).parent == test / form / "audio"
         assert Path(row.target).is_file()
@@ -92,7 +92,7 @@ def test_sounds_that_were_moved_away_are_said(listening_runs: Path, tmp_path: Pa
         [listening_runs], tmp_path / "test", ListeningTestOptions(raters=1, raters_per_item=1, items=2)
     ).folder
     (test / "page").rename(tmp_path / "published")
-    (note, other) = import_ratings([answers(test)], Choice(key=test / "key.json")).notes
+    (note, other) = import_ratings([answers(test)], ColumnChoice(key=test / "key.json")).notes
     assert re.match(r"2 of 2 files of mixture are not there, the first .*/test/page/audio/m\w+\.flac", note)
     assert "files of target are not there" in other
 
@@ -104,7 +104,7 @@ def test_paths_of_anyone_s_table_move_with_it(tmp_path: Path) -> None:
         (data / "audio" / f"{name}.wav").touch()
     rows = ["ann,audio/mix.wav,audio/a.wav,p,a dog,+1:2,4", "ann,audio/mix.wav,audio/b.wav,q,a dog,,2"]
     (data / "own.csv").write_text("\n".join(["rater,mixture,target,system,text,spans,score", *rows]) + "\n")
-    choice = Choice(roles={"item": "mixture"})
+    choice = ColumnChoice(roles={"item": "mixture"})
     ratings = import_ratings([data / "own.csv"], choice).ratings
     assert ratings.paths == ("mixture", "target")
     assert ratings.frame["item"].tolist() == ["audio/mix.wav"] * 2
@@ -141,9 +141,9 @@ def test_a_judge_reads_what_a_planned_test_brought_back(listening_runs: Path, tm
     test = plan_test(
         [listening_runs], tmp_path / "test", ListeningTestOptions(raters=1, raters_per_item=1, anchors=True)
     ).folder
-    ratings = import_ratings([answers(test)], Choice(key=test / "key.json")).ratings
+    ratings = import_ratings([answers(test)], ColumnChoice(key=test / "key.json")).ratings
     ratings.write(tmp_path / "elsewhere" / "ratings.parquet")
     examples = tables.read_examples(tmp_path / "elsewhere" / "ratings.parquet")
-    assert len(examples.rows) == len(ratings.answers)
+    assert len(examples.rows) == len(ratings.without_controls)
     assert set(examples.rows["system"]) == {"mixture", "secrethalf", "secretsilence"}
     assert {clip.path.resolve().parent for clip in examples.clips} == {(test / "page" / "audio").resolve()}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.screening import PRESETS, RULES, applicable, screen
+from sam_audio_bench.ratings.screening import PRESETS, RULES, applicable_rules, screen
 from sam_audio_bench.ratings.table import COLUMNS, Ratings
 
 
@@ -45,14 +45,14 @@ def control(kind: str, raters: dict[str, list[float]], expected: float = np.nan)
 
 def dropped(ratings: Ratings, **limits) -> set[tuple[str, str | None]]:
     named = {name.replace("_", "-"): limit for name, limit in limits.items()}
-    return {(drop.rater, drop.session) for drop in screen(ratings, named).drops}
+    return {(drop.rater, drop.session) for drop in screen(ratings, named).exclusions}
 
 
 def test_trap_drops_the_session_not_the_rater():
     ratings = table(control("trap", {"ann/1": [2, 2], "ann/2": [2, 3], "bob/3": [2, 2]}, expected=2))
     result = screen(ratings, {"trap": None})
-    assert [(d.rater, d.session, d.rule) for d in result.drops] == [("ann", "2", "trap")]
-    assert "wrong answers to traps: 1 > 0" in result.drops[0].why
+    assert [(d.rater, d.session, d.rule) for d in result.exclusions] == [("ann", "2", "trap")]
+    assert "wrong answers to traps: 1 > 0" in result.exclusions[0].why
     left = result.ratings.frame
     assert set(zip(left["rater"], left["session"], strict=True)) == {("ann", "1"), ("bob", "3")}
     assert result.rows_before - result.rows_after == 5
@@ -123,8 +123,8 @@ def test_agreement_leaves_the_rater_out_of_the_mean():
     good = {f"good{at}": list(truth + rng.normal(0, 0.3, 40)) for at in range(4)}
     ratings = panel({**good, "noise": list(rng.uniform(1, 5, 40)), "contrary": list(6 - truth)})
     result = screen(ratings, {"agreement": None})
-    assert {drop.rater for drop in result.drops} == {"noise", "contrary"}
-    values = {drop.rater: drop.value for drop in result.drops}
+    assert {drop.rater for drop in result.exclusions} == {"noise", "contrary"}
+    values = {drop.rater: drop.value for drop in result.exclusions}
     others = np.mean([*good.values(), ratings.frame[ratings.frame["rater"] == "noise"]["score"]], axis=0)
     assert values["contrary"] == pytest.approx(np.corrcoef(6 - truth, others)[0, 1])
 
@@ -132,7 +132,7 @@ def test_agreement_leaves_the_rater_out_of_the_mean():
 def test_who_cannot_be_judged_stays_and_is_counted():
     ratings = panel({"ann": [1, 2, 3, 4, 5, 4], "bob": [1, 3, 3, 4, 5, 5], "flat": [3] * 6, "short": [5, 1]})
     result = screen(ratings, {"agreement": None})
-    assert result.drops == ()
+    assert result.exclusions == ()
     assert result.notes == ("agreement: 2 of 4 could not be judged and stay",)
 
 
@@ -147,7 +147,7 @@ def test_straight_lining_and_speed():
 def test_rules_see_the_whole_table_and_leave_a_record():
     ratings = panel({"ann": [1, 2, 3, 4, 5], "bob": [1, 2, 3, 4, 4], "line": [4] * 5})
     result = screen(ratings, {"straight-lining": 0.9, "variance": None})
-    assert [(d.rule, d.rater) for d in result.drops] == [("straight-lining", "line"), ("variance", "line")]
+    assert [(d.rule, d.rater) for d in result.exclusions] == [("straight-lining", "line"), ("variance", "line")]
     (record,) = result.ratings.history
     assert record["rules"] == {"straight-lining": 0.9, "variance": 0.1}
     assert record["dropped_rows"] == 5
@@ -158,7 +158,7 @@ def test_row_order_does_not_matter():
     ratings = panel({"ann": [1, 2, 3, 4, 5], "bob": [5, 1, 2, 3, 2], "line": [4] * 5, "eve": [2, 2, 3, 5, 5]})
     shuffled = ratings.with_frame(ratings.frame.sample(frac=1, random_state=1))
     limits = dict.fromkeys(("agreement", "straight-lining", "variance"))
-    assert screen(ratings, limits).drops == screen(shuffled, limits).drops
+    assert screen(ratings, limits).exclusions == screen(shuffled, limits).exclusions
 
 
 def test_refusals():
@@ -181,5 +181,5 @@ def test_refusals():
 
 def test_presets_are_rules_and_say_what_applies():
     assert {name for names in PRESETS.values() for name in names} <= set(RULES)
-    assert applicable(panel({"ann": [1, 2]}), PRESETS["p808"]) == ["variance"]
-    assert applicable(table(control("gold", {"a": [1]}, expected=1)), PRESETS["p808"]) == ["gold", "variance"]
+    assert applicable_rules(panel({"ann": [1, 2]}), PRESETS["p808"]) == ["variance"]
+    assert applicable_rules(table(control("gold", {"a": [1]}, expected=1)), PRESETS["p808"]) == ["gold", "variance"]

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, StoreError
 from sam_audio_bench.ratings.describe import describe, scale_use
-from sam_audio_bench.ratings.formats import Choice
+from sam_audio_bench.ratings.formats import ColumnChoice
 from sam_audio_bench.ratings.importing import import_ratings
 from sam_audio_bench.ratings.table import Ratings
 
@@ -107,7 +107,7 @@ def test_exports_run_no_formula_and_come_back(tmp_path):
     assert {row["item"] for row in cells} == {
         "'=1+1", "'+sum", "'-3 dB", "'@x", "''=quoted", "'plain", "-3.5", "a=b", "'=tab",
     }  # fmt: skip
-    again = import_ratings([tmp_path / "m.csv"], Choice(score=("raw_value",))).ratings.frame
+    again = import_ratings([tmp_path / "m.csv"], ColumnChoice(score=("raw_value",))).ratings.frame
     assert set(again["item"]) == set(names)
 
 

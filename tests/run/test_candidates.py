@@ -364,7 +364,7 @@ class Chosen:
         """Nothing."""
         return None
 
-    def asks(self, prompt: Prompt) -> bool:
+    def applies_to(self, prompt: Prompt) -> bool:
         """Returns True."""
         return True
 

@@ -25,7 +25,7 @@ from sam_audio_bench import Adapted
 from sam_audio_bench.errors import BadSeparation, UsageError
 from sam_audio_bench.registry import build, load_separator
 from sam_audio_bench.run.contract import prepare_separator
-from sam_audio_bench.separators.adapted import moved_spans
+from sam_audio_bench.separators.adapted import shift_spans
 from sam_audio_bench.types import Audio, CandidateSeparator, Prompt, Query, Separation
 
 
@@ -191,9 +191,9 @@ def test_spans_move_with_chunks() -> None:
         (("+", 0.5, 1.0),), (("+", 0.0, 0.5),), (("-", 0.0, 1.0),), (("-", 0.0, 1.0),),
     ]  # fmt: skip
     absent = Prompt(spans=(("-", 0.0, 1.0),))
-    assert moved_spans(absent, 2.0, 1.0) == (("+", 0.0, 1.0),)
-    assert moved_spans(replace(absent, text="bell"), 2.0, 1.0) == ()
-    assert moved_spans(Prompt(text="bell"), 2.0, 1.0) == ()
+    assert shift_spans(absent, 2.0, 1.0) == (("+", 0.0, 1.0),)
+    assert shift_spans(replace(absent, text="bell"), 2.0, 1.0) == ()
+    assert shift_spans(Prompt(text="bell"), 2.0, 1.0) == ()
     shown = Prompt(text="bell", video="film.mp4")
     with pytest.raises(BadSeparation, match="video of a prompt cannot be cut") as refused:
         one(Adapted(model, chunk_seconds=1.0), noise(4.0), 16_000, shown)
@@ -224,7 +224,7 @@ def test_candidates() -> None:
 @pytest.mark.parametrize(
     ("answer", "message", "status"),
     [
-        (lambda m: Audio(m.samples, 48_000), "says that its rate is 16000 Hz, and its target has 48000 Hz", "error"),
+        (lambda m: Audio(m.samples, 48_000), "states a rate of 16000 Hz, and its target has 48000 Hz", "error"),
         (lambda m: Audio(m.samples.repeat(1, 3), 16_000), "as many as there are at 48000 Hz; state rate=48000",
          "length_mismatch"),
         (lambda m: Audio(m.samples[:, :-320], 16_000), "leave the delay in, which is cut here", "length_mismatch"),
@@ -249,9 +249,9 @@ def test_the_number_of_answers() -> None:
         def separate(self, queries: Sequence[Query], seeds: Sequence[int]) -> Any:
             return super().separate(queries, seeds)[:-1] if len(queries) > 1 else self.one(queries[0].mixture)
 
-    with pytest.raises(BadSeparation, match=r"expected 2 answer\(s\) from half"):
+    with pytest.raises(BadSeparation, match=r"expected 2 estimate\(s\) from half"):
         Adapted(Fewer(), rate=8000).separate([query(noise())] * 2, [0, 0])
-    with pytest.raises(BadSeparation, match="a list of answers from half"):
+    with pytest.raises(BadSeparation, match="a list of estimates from half"):
         one(Adapted(Fewer(), rate=8000), noise(), 16_000)
 
 
@@ -333,7 +333,7 @@ def test_attributes_of_a_class_count_wherever_it_is_run(tmp_path: Any) -> None:
 
 def test_arguments_stand_above_attributes() -> None:
     separator = Adapted(Stating(), rate=8000, chunk_seconds=2)
-    assert separator.adaptation.stated() == {"rate": 8000, "channels": 1, "delay": 320, "chunk_seconds": 2.0}
+    assert separator.adaptation.non_default() == {"rate": 8000, "channels": 1, "delay": 320, "chunk_seconds": 2.0}
     assert separator.name == "stating+rate=8000+chunk_seconds=2"
     assert separator.batch_size == 3
 
@@ -435,7 +435,7 @@ def test_what_cannot_be_meant(options: dict[str, Any]) -> None:
 
 
 def test_numbers_of_numpy_will_do() -> None:
-    assert Adapted(Half(), rate=np.int64(8000), chunk_seconds=np.float32(0.5)).adaptation.stated() == {
+    assert Adapted(Half(), rate=np.int64(8000), chunk_seconds=np.float32(0.5)).adaptation.non_default() == {
         "rate": 8000, "chunk_seconds": 0.5,
     }  # fmt: skip
 

@@ -51,7 +51,7 @@ def test_residual_file_is_used(tmp_path: Path) -> None:
 def test_missing_answer(tmp_path: Path) -> None:
     put(tmp_path, "other.wav", MIXTURE)
     with pytest.raises(
-        MediaError, match=r"expected the answer to a/b at .*a%2Fb\.flac \(or .*\), found none"
+        MediaError, match=r"expected the estimate of a/b at .*a%2Fb\.flac \(or .*\), found none"
     ) as caught:
         ask(tmp_path, "a/b")
     assert caught.value.status == "missing_media"
@@ -94,7 +94,7 @@ def test_no_folder_or_no_audio(tmp_path: Path, content: str | None) -> None:
     if content:
         folder.mkdir()
         (folder / content).write_text("nothing to hear")
-    with pytest.raises(Precondition, match=r"expected .*answers"):
+    with pytest.raises(Precondition, match=r"expected .*estimates"):
         FolderSeparator(folder)
 
 

@@ -17,8 +17,8 @@ from separator_signals import RATE, answer, noise, query
 from served_programs import alive, gone
 
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
-from sam_audio_bench.separators.command_line import fill, parse_template
 from sam_audio_bench.separators.external import CommandSeparator
+from sam_audio_bench.separators.program_command import fill_placeholders, parse_template
 from sam_audio_bench.types import Prompt, Separator
 
 MIXTURE = noise(0.1, channels=2)
@@ -60,7 +60,7 @@ def test_every_placeholder_arrives_as_one_argument(tmp_path: Path) -> None:
 def test_any_text_stays_one_argument(text: str) -> None:
     arguments = parse_template("separate --text={text} {text} {mixture} {target}")
     values = {"text": text, "mixture": "in.wav", "target": "out.wav"}
-    assert fill(arguments, values) == ["separate", f"--text={text}", text, "in.wav", "out.wav"]
+    assert fill_placeholders(arguments, values) == ["separate", f"--text={text}", text, "in.wav", "out.wav"]
 
 
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1).filter(str.strip))

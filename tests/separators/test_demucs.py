@@ -41,7 +41,7 @@ def answer(separator: Any, samples: torch.Tensor, text: str) -> Separation:
 def test_stems_of_prompts(folder: Path) -> None:
     separator = load_separator("demucs", {"model": "tiny", "folder": str(folder)})
     assert isinstance(separator, Adapted)
-    assert separator.adaptation.stated() == {"rate": 8000, "channels": 2}
+    assert separator.adaptation.non_default() == {"rate": 8000, "channels": 2}
     samples = noise(1.0)
     texts = ("vocals", "drum kit", "bass guitar", "music")
     vocals, drums, bass, music = (answer(separator, samples, text).target.samples for text in texts)

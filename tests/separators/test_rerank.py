@@ -20,14 +20,14 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import sha256
 from sam_audio_bench.metrics import CARDS
 from sam_audio_bench.metrics.clap import Clap
-from sam_audio_bench.separators.pickers import PICKERS, default_picker, judging_families
+from sam_audio_bench.separators.pickers import PICKERS, default_picker, families_of_picker
 from sam_audio_bench.separators.rerank import (
     ActivityPicker,
     ClapPicker,
     EnsemblePicker,
     Picker,
     SAJPicker,
-    best,
+    best_candidate,
     weighted_sum,
 )
 from sam_audio_bench.types import Audio, Prompt, Query, Separation, Span
@@ -62,19 +62,19 @@ def test_the_ensemble_equals_the_reference_implementation() -> None:
     for scores, expected, index in zip(single.tolist(), together.tolist(), (1, 0), strict=True):
         found = weighted_sum([(5.0, scores), (1.0, scores)])
         assert found == pytest.approx(expected, rel=1e-7)
-        assert best(found) == index
+        assert best_candidate(found) == index
 
 
 @given(st.lists(st.sampled_from([math.nan, -math.inf, -1.0, 0.0, 0.5, math.inf]), min_size=1))
 def test_best_is_the_first_highest_number(scores: list[float]) -> None:
     numbers = [score for score in scores if not math.isnan(score)]
-    assert best(scores) == (scores.index(max(numbers)) if numbers else 0)
+    assert best_candidate(scores) == (scores.index(max(numbers)) if numbers else 0)
 
 
 def test_undefined_members_make_the_sum_undefined() -> None:
     found = weighted_sum([(5.0, [math.nan, 0.1]), (1.0, [5.0, 1.0])])
     assert math.isnan(found[0])
-    assert best(found) == 1
+    assert best_candidate(found) == 1
 
 
 def test_a_silent_candidate_has_no_activity() -> None:
@@ -85,9 +85,9 @@ def test_a_silent_candidate_has_no_activity() -> None:
 
 def test_activity_asks_for_a_span_that_is_present() -> None:
     picker = ActivityPicker()
-    assert picker.asks(Prompt(spans=(("-", 0.0, 1.0), ("+", 1.0, 2.0))))
-    assert not picker.asks(Prompt(spans=(("-", 0.0, 1.0),)))
-    assert not picker.asks(Prompt(text="dog"))
+    assert picker.applies_to(Prompt(spans=(("-", 0.0, 1.0), ("+", 1.0, 2.0))))
+    assert not picker.applies_to(Prompt(spans=(("-", 0.0, 1.0),)))
+    assert not picker.applies_to(Prompt(text="dog"))
 
 
 class Listener:
@@ -113,9 +113,9 @@ def test_clap_scores_are_those_of_the_metric_and_silence_is_last(clap: None) -> 
     found = picker.scores(query(text="dog"), candidates)
     assert math.isnan(found[0])
     assert found[1:] == pytest.approx([math.cos(0.5), math.cos(0.25)], abs=1e-6)
-    assert best(found) == 2
-    assert picker.asks(Prompt(text="dog"))
-    assert not picker.asks(Prompt(video="a.mp4"))
+    assert best_candidate(found) == 2
+    assert picker.applies_to(Prompt(text="dog"))
+    assert not picker.applies_to(Prompt(video="a.mp4"))
 
 
 class Judge:
@@ -184,6 +184,6 @@ def test_default_pickers() -> None:
 
 
 def test_families_of_what_picked() -> None:
-    assert {"clap", "saj"} <= judging_families("ensemble-1-0.5")
-    assert "span" in judging_families("activity-recall")
-    assert judging_families("x") == {"x"}
+    assert {"clap", "saj"} <= families_of_picker("ensemble-1-0.5")
+    assert "span" in families_of_picker("activity-recall")
+    assert families_of_picker("x") == {"x"}

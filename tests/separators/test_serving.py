@@ -300,7 +300,7 @@ def test_a_program_that_goes_between_queries_costs_nothing(
     program = Written(tmp_path, "answer(query)\nsys.exit(5)", turn="start == 1")
     separator = served(program)
     answer(separator, MIXTURE)
-    while not separator._dialogue.ended():
+    while not separator._dialogue.describe_exit():
         continue
     answer(separator, MIXTURE)
     assert program.starts == 2
@@ -359,11 +359,11 @@ def test_standard_error_is_passed_on_once(
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("", "expected a program and its arguments behind serve:, found ''"),
-        ("''", "expected a program and its arguments behind serve:"),
+        ("", "expected a program and its arguments after serve:, found ''"),
+        ("''", "expected a program and its arguments after serve:"),
         ("python 'x.py", "expected a command with balanced quotes"),
-        ("python x.py {mixture} {target}", r"expected a command without placeholders behind serve:, found \{mixture\}"),
-        ("python x.py --text={text}", r"without placeholders behind serve:, found \{text\}"),
+        ("python x.py {mixture} {target}", r"expected a command without placeholders after serve:, found \{mixture\}"),
+        ("python x.py --text={text}", r"without placeholders after serve:, found \{text\}"),
     ],
 )
 def test_impossible_commands(command: str, message: str) -> None:

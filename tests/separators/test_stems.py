@@ -76,7 +76,7 @@ def test_what_is_given_is_not_what_is_kept() -> None:
 
 def test_few_mixtures_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of 4 stems of 800 float32 samples fit into 30,000 bytes; the last mixture stays, however long it is."""
-    monkeypatch.setattr("sam_audio_bench.separators.stems._KEPT", 30_000)
+    monkeypatch.setattr("sam_audio_bench.separators.stems._CACHE_BYTES", 30_000)
     model = Four()
     separator = load_separator(model)
     sounds, long = [noise(0.05, seed=seed) for seed in range(3)], noise(10.0)
@@ -207,7 +207,7 @@ def test_other_stems_than_it_says() -> None:
     class Says(Four):
         stems = ("vocals", "rest")
 
-    with pytest.raises(BadSeparation, match=r"says that its stems are \['vocals', 'rest'\], and gave"):
+    with pytest.raises(BadSeparation, match=r"states the stems \['vocals', 'rest'\], and returned"):
         answer(load_separator(Says), noise(0.1), "vocals")
 
 
@@ -295,7 +295,7 @@ def test_unordered_models_that_do_not_fit() -> None:
         load_separator(type("Odd", (Four,), {"unordered": "yes"}))
     mapping = load_separator(type("Odd", (Four,), {"unordered": True}))
     assert isinstance(mapping, OracleSeparator)
-    with pytest.raises(BadSeparation, match=r"a list of Audio, since its class says unordered = True, found dict"):
+    with pytest.raises(BadSeparation, match=r"a list of Audio, since its class states unordered = True, found dict"):
         mapping.separate_oracle([item(sine(2000), sine(300))], [0])
     with pytest.raises(BadSeparation, match="which a reference must choose from"):
         load_separator(Unordered()).separate_oracle([replace(item(sine(2000), sine(300)), reference=None)], [0])  # type: ignore[union-attr]

@@ -77,7 +77,7 @@ def test_what_is_not_said_is_left_out_aloud(folder: Path) -> None:
     found = made(folder, str(folder / "mine.csv"))
     assert not {"url", "license", "citeAs", "datePublished"} & set(found)
     result = CliRunner().invoke(group, ["data", "croissant", str(folder / "mine.csv"), "--out", str(folder / "c.json")])
-    assert "not said, and so left out: --url, --licence, --cite, --published" in result.stderr
+    assert "not given, and so left out: --url, --licence, --cite, --published" in result.stderr
 
 
 @pytest.mark.parametrize("task", ["sfx", "sfx-span-only", "instr-pro", "sfx-visual"])

@@ -13,7 +13,7 @@ from sam_audio_bench import audio
 from sam_audio_bench.records import ModelRecord, RunRecord, TaskRecord
 from sam_audio_bench.run.cite import list_citations
 from sam_audio_bench.run.training_overlap import training_overlap
-from sam_audio_bench.separators.catalogue import CARDS, card_of_model
+from sam_audio_bench.separators.catalogue import CARDS, find_separator_card
 from sam_audio_bench.tasks.adapters import ADAPTERS
 from sam_audio_bench.tasks.catalogue import TASKS
 from sam_audio_bench.tasks.recipes import load_recipes, load_stems
@@ -91,7 +91,7 @@ def test_a_run_knows_its_separator_by_name_and_class() -> None:
     rnnoise = ModelRecord(kind="separator", name="rnnoise", target=CARDS["rnnoise"].target)
     assert training_overlap(header(rnnoise, source="voicebank:x")) == ""  # its authors state nothing
     assert list_citations(header(dtln)) == ["sam_audio_bench", "westhausen2020dtln"]  # and not those of its class alone
-    assert card_of_model("renamed", CARDS["hpss"].target) is CARDS["hpss"]
+    assert find_separator_card("renamed", CARDS["hpss"].target) is CARDS["hpss"]
 
 
 def test_tables_mark_scores_on_recordings_of_the_same_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

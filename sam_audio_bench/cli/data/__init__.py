@@ -1,4 +1,4 @@
-"""``sabench data``: looking at data before a run meets them.
+"""``sabench data``: inspects data before a run.
 
     official    the official data on this machine
     spans       spans from the activity of references
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["data", "show", "validate"]
 
 _COMMANDS = {
-    "status": (f"{__name__}.official:status", "Say what is there of the official data."),
-    "verify": (f"{__name__}.official:verify", "Decode it all and write down checksums."),
+    "status": (f"{__name__}.official:status", "Show which official data are present."),
+    "verify": (f"{__name__}.official:verify", "Decode all official data and record checksums."),
     "where": (f"{__name__}.official:where", "Print which file serves an item."),
     "missing": (f"{__name__}.official:missing", "List the recordings to get."),
     "show": (f"{__name__}:show", "Draw an item: frames, mask, waveform, spans."),
@@ -39,7 +39,7 @@ _COMMANDS = {
     "croissant": (f"{__name__}.croissant:croissant", "Describe data as Croissant metadata."),
 }
 
-_HELP = """Look at data before a run meets them.
+_HELP = """Inspect data before a run.
 
 \b
 sabench data status
@@ -54,7 +54,7 @@ sabench data croissant my/questions.csv --out my/croissant.json
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS, help=_HELP)
 def data() -> None:
-    """The commands above; `_HELP` is what a user reads."""
+    """The commands above; the help text is `_HELP`."""
 
 
 @click.command()
@@ -68,7 +68,7 @@ def data() -> None:
 def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) -> None:
     """Draw an item of any task, or of anyone's data, on one sheet.
 
-    Frames, masks and masked frames of a video; the waveform with its spans and, where there is one, the reference.
+    Frames, masks and masked frames of a video; the waveform with its spans and, if there is one, the reference.
     """
     from sam_audio_bench.names import check_task
 
@@ -92,7 +92,7 @@ def show(task: str, item: str, split: str, subset: str, out: Path, frames: int) 
 def validate(path: str, allow_outside: bool, as_json: bool) -> None:
     """Check a table of questions, a folder or ADAPTER:PATH: every row, and every file that it names.
 
-    Exits with 1 where there are errors; warnings alone are fine.
+    Exits with 1 if there are errors; warnings alone are fine.
     """
     from sam_audio_bench.names import check_table
 
@@ -117,7 +117,7 @@ def validate(path: str, allow_outside: bool, as_json: bool) -> None:
 
 
 def _record(problem: ManifestProblem) -> dict[str, object]:
-    """A problem for programs: ``row`` is a number in a table, a name in a layout."""
+    """Converts a problem to JSON values: ``row`` is a number in a table, a name in a layout."""
     return {
         "row": problem.where,
         "item": problem.item or None,

@@ -13,7 +13,7 @@ from sam_audio_bench.files import write_json
 
 __all__ = ["croissant"]
 
-_ASKED = {"url": "--url", "licence": "--licence", "cite": "--cite", "published": "--published"}
+_EXPECTED_OPTIONS = {"url": "--url", "licence": "--licence", "cite": "--cite", "published": "--published"}
 
 
 @click.command()
@@ -39,20 +39,22 @@ def croissant(task: str, out: Path, allow_outside: bool, **about: str) -> None:
         raise UsageError(f"expected one task of the mini split, a table, a folder or LAYOUT:PATH, found {task!r}")
     from sam_audio_bench.tasks.croissant import DatasetInfo, mini_task_to_croissant, questions_to_croissant
 
-    said = DatasetInfo(**about)
+    description_fields = DatasetInfo(**about)
     if is_path(task):
         check_table(task)
         from sam_audio_bench.tasks.manifest import read_questions
 
-        found = questions_to_croissant(read_questions(task, allow_outside=allow_outside), said)
+        found = questions_to_croissant(read_questions(task, allow_outside=allow_outside), description_fields)
     else:
         from sam_audio_bench.tasks.mini import load_mini
 
-        found = mini_task_to_croissant(load_mini(task), said)
+        found = mini_task_to_croissant(load_mini(task), description_fields)
     write_json(out, found)
-    lacking = [
-        option for name, option in _ASKED.items() if not about[name] and not (name == "licence" and "license" in found)
+    missing = [
+        option
+        for name, option in _EXPECTED_OPTIONS.items()
+        if not about[name] and not (name == "licence" and "license" in found)
     ]
-    if lacking:
-        note(f"sabench: not said, and so left out: {', '.join(lacking)}; readers of Croissant expect them")
+    if missing:
+        note(f"sabench: not given, and so left out: {', '.join(missing)}; readers of Croissant expect them")
     echo(f"{len(found['recordSet'][0]['data'])} questions and {len(found['distribution'])} files in {out}")

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["mix"]
 
-_SHOWN = 3  # clips by name
+_SHOWN = 3  # number of clips that are named
 
 
 @click.command()
 @click.argument("pool", type=HomeText())
-@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML, every key of which may be left out.")
-@click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Instead of what the recipe says.")
+@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML file; every key is optional.")
+@click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Override a key of the recipe.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
 @click.option("--shard", metavar="K/N", default="1/1",
-              help="Make every N-th mixture, from the K-th; auto: as Slurm or a launcher tells.")  # fmt: skip
+              help="Make every N-th mixture, from the K-th; auto: from Slurm or another launcher.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["folders", "webdataset"]), default="folders", show_default=True,
               help="A table of questions with its files, or archives for training.")  # fmt: skip
 @click.option("--allow-outside", is_flag=True, help="Accept files outside the folder of the pool.")
@@ -46,10 +46,10 @@ def mix(
     from sam_audio_bench.names import check_exists
     from sam_audio_bench.tasks.mixing_recipe import MINI, read_recipe
 
-    chosen, part = read_recipe(recipe, changes), _part(shard)
+    chosen, part = read_recipe(recipe, changes), _parse_shard(shard)
     if pool != MINI:
         check_exists("a folder or a table of clips", Path(pool))
-        _check_place(Path(pool), out)
+        _check_output(Path(pool), out)
     from sam_audio_bench.run.progress import Progress
     from sam_audio_bench.tasks.mixing_plan import Planner
     from sam_audio_bench.tasks.mixing_pool import read_pool, select_licensed
@@ -62,17 +62,17 @@ def mix(
     if as_json:
         print_json(_record(planner, report, out))
     else:
-        _tell(planner, report, out)
+        _print_report(planner, report, out)
 
 
-def _check_place(pool: Path, out: Path) -> None:
-    """Raises UsageError for a folder of mixtures that would be clips of the pool next time."""
+def _check_output(pool: Path, out: Path) -> None:
+    """Raises UsageError for an output folder inside the pool, whose mixtures would become clips of it."""
     if pool.is_dir() and out.resolve().is_relative_to(pool.resolve()):
         raise UsageError(f"expected --out beside the pool {pool}, found {out} in it, where mixtures would be clips")
 
 
-def _part(shard: str) -> tuple[int, int]:
-    """K and N as a user writes them, or as a launcher tells."""
+def _parse_shard(shard: str) -> tuple[int, int]:
+    """Returns K and N from the option, or for "auto" from the launcher."""
     from sam_audio_bench.run.cluster import find_own_shard
     from sam_audio_bench.run.settings import parse_option
 
@@ -92,18 +92,18 @@ def _record(planner: Planner, report: MixReport, out: Path) -> dict[str, object]
         "of_another_pool": report.foreign, "questions": report.questions, "tables": list(map(str, report.tables)),
         "turned_down_db": report.turned_down, "resampled": sorted(reader.resampled),
         "averaged": sorted(reader.averaged),
-        "remarks": {clip: list(said) for clip, said in sorted(reader.remarks.items())},
+        "remarks": {clip: list(remarks) for clip, remarks in sorted(reader.remarks.items())},
     }  # fmt: skip
 
 
-def _tell(planner: Planner, report: MixReport, out: Path) -> None:
+def _print_report(planner: Planner, report: MixReport, out: Path) -> None:
     recipe, reader = planner.recipe, planner.reader
     kept = report.mixtures - report.made
     echo(f"{pluralize(report.mixtures, 'mixture')} in {out}" + (f", {kept} of them made before" if kept else ""))
-    _tell_clips(reader.resampled, f"resampled to {recipe.rate} Hz")
-    _tell_clips(reader.averaged, "of several channels averaged to one")
-    for clip, said in sorted(reader.remarks.items()):
-        note(f"sabench: {clip}: {'; '.join(said)}")
+    _print_clips(reader.resampled, f"resampled to {recipe.rate} Hz")
+    _print_clips(reader.averaged, "of several channels averaged to one")
+    for clip, remarks in sorted(reader.remarks.items()):
+        note(f"sabench: {clip}: {'; '.join(remarks)}")
     if down := report.turned_down:
         echo(
             f"{pluralize(len(down), 'mixture')} below the loudness of the recipe, by up to {max(down):.1f} dB, so that "
@@ -119,7 +119,7 @@ def _tell(planner: Planner, report: MixReport, out: Path) -> None:
         echo(f"Licences of the clips in {table}")
 
 
-def _tell_clips(clips: Collection[str], what: str) -> None:
+def _print_clips(clips: Collection[str], what: str) -> None:
     if clips:
         named = ", ".join(sorted(clips)[:_SHOWN]) + (", …" if len(clips) > _SHOWN else "")
         echo(f"{pluralize(len(clips), 'clip')} {what}: {named}")

@@ -26,11 +26,11 @@ _subset = click.option("--subset", type=click.Choice(["paper", "full"]), default
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _workers = click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
                         help="Threads that decode.")  # fmt: skip
-_accept = click.option("--accept-license", is_flag=True, help="Write down that you accept the terms of the data.")
+_accept = click.option("--accept-license", is_flag=True, help="Record that you accept the terms of the data.")
 
 
 class _Place(TypedDict):
-    """Where an item is, as ``--json`` prints it."""
+    """Location of an item, as ``--json`` prints it."""
 
     item: str
     file: str | None
@@ -61,9 +61,9 @@ class _Missing(TypedDict):
 @_accept
 @_json
 def status(tasks: tuple[str, ...], subset: str, workers: int, accept_license: bool, as_json: bool) -> None:
-    """Say how many items of the official data are present, missing, corrupt, or of another length.
+    """Show how many items of the official data are present, missing, corrupt, or of another length.
 
-    What was not looked at before is decoded; what was is remembered until a file changes.
+    Files are decoded once; the result is remembered until a file changes.
     """
     from sam_audio_bench.tasks.lock import LockFile
 
@@ -86,14 +86,14 @@ def status(tasks: tuple[str, ...], subset: str, workers: int, accept_license: bo
 @data_dir_option()
 @_workers
 @_accept
-@click.option("--sha256", help="Of the archive of MUSDB18-HQ, where it is not the published one.")
+@click.option("--sha256", help="Of the archive of MUSDB18-HQ, if it is not the published one.")
 @_json
 def verify(
     tasks: tuple[str, ...], subset: str, workers: int, accept_license: bool, sha256: str | None, as_json: bool
 ) -> None:
     """Decode everything again and write the SHA-256 of every file to the lock file.
 
-    Exits with 1 where a file is corrupt, of another length, or not what it was when it was verified last.
+    Exits with 1 if a file is corrupt, of another length, or has changed since the last verification.
     """
     from sam_audio_bench.tasks.inspection import verify_files
     from sam_audio_bench.tasks.lock import LockFile
@@ -123,7 +123,7 @@ def verify(
 @data_dir_option()
 @_json
 def where(task: str, items: tuple[str, ...], subset: str, as_json: bool) -> None:
-    """Print which file serves an item, and from which second to which; all items where none is named."""
+    """Print which file serves an item, and from which second to which; by default for all items."""
     (official,) = _chosen([task], subset, accept=False)
     for item in items:
         if item not in official.rows:
@@ -139,7 +139,7 @@ def where(task: str, items: tuple[str, ...], subset: str, as_json: bool) -> None
 
 
 def _place(official: OfficialTask, item: str) -> _Place:
-    """The files of an item and the seconds in them, or where they were looked for."""
+    """Returns the files of an item and the seconds in them, or the paths that were searched."""
     from sam_audio_bench.tasks.media import BenchMedia
 
     row, media = official.rows[item], official.media
@@ -168,7 +168,7 @@ def missing(tasks: tuple[str, ...], subset: str, form: str) -> None:
     Those that `status` or `verify` found corrupt or of another length are among them; nothing is decoded.
     """
     columns = ("source_dataset", "video_id", "start_offset", "end_offset", "state", "url", "file", "tasks")
-    records = list(_lacking(_chosen(tasks, subset, accept=False)))
+    records = list(_list_missing(_chosen(tasks, subset, accept=False)))
     if form == "json":
         print_json(records)
     elif form == "csv":
@@ -182,7 +182,7 @@ def missing(tasks: tuple[str, ...], subset: str, form: str) -> None:
 
 
 def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[OfficialTask]:
-    """The tasks that are named, or all whose metadata are there."""
+    """Returns the named tasks, or all whose metadata are present."""
     from sam_audio_bench.tasks.catalogue import TASKS, expand
 
     chosen = expand(names or ["all"])
@@ -192,19 +192,19 @@ def _chosen(names: Sequence[str], subset: str, *, accept: bool) -> list[Official
     if accept:
         show_licences((TASKS[name] for name in chosen), note, accept=True)
     found: list[OfficialTask] = []
-    obstacles: dict[str, str] = {}
+    unavailable: dict[str, str] = {}
     for name in chosen:
-        if TASKS[name].repository in obstacles:
+        if TASKS[name].repository in unavailable:
             continue
         try:
             found.append(read_official(name, subset))
         except Precondition as error:
             if names:
                 raise
-            obstacles[TASKS[name].repository] = str(error)
+            unavailable[TASKS[name].repository] = str(error)
     if not found:
-        raise Precondition(next(iter(obstacles.values())))
-    for text in obstacles.values():
+        raise Precondition(next(iter(unavailable.values())))
+    for text in unavailable.values():
         note(f"sabench: {text}")
     show_licences((task.task for task in found), note)
     return found
@@ -267,8 +267,8 @@ def _show(reports: Iterable[InspectionReport], *, detailed: bool) -> None:
         echo("\nWhat is wrong with which item: `sabench data status TASK`; what to get: `sabench data missing`.")
 
 
-def _lacking(chosen: Sequence[OfficialTask]) -> Iterable[_Missing]:
-    """One record a recording and part of it, with the tasks that ask for it."""
+def _list_missing(chosen: Sequence[OfficialTask]) -> Iterable[_Missing]:
+    """Returns one record per recording and excerpt, with the tasks that use it."""
     from sam_audio_bench.tasks.inspection import clip_name
     from sam_audio_bench.tasks.lock import LockFile
 

@@ -18,16 +18,16 @@ __all__ = ["draw_activity"]
 Floats = NDArray[np.float64]
 _FFT, _BANDS = 1024, 64
 _HOP = 0.01  # seconds between levels and spectra
-_FLOOR = 2.0**-30  # power of half a step of 16 bits: what silence is drawn at
+_FLOOR = 2.0**-30  # power of half a step of 16 bits, drawn for silence
 
 
 @styled
 def draw_activity(one: FoundSpans, rule: SpanRule, name: str) -> Plot:
-    """Level with its threshold, mel spectrogram, and the spans that were given and found.
+    """Draws level and threshold, mel spectrogram, and the given and found spans.
 
     Args:
-        one: with its target.
-        rule: that the spans were found by.
+        one: spans of an item, with its target.
+        rule: by which the spans were found.
         name: of the files.
     """
     assert one.target is not None
@@ -64,7 +64,7 @@ def draw_activity(one: FoundSpans, rule: SpanRule, name: str) -> Plot:
 
 
 def _level(samples: Floats, rate: int, window: float) -> tuple[Floats, Floats]:
-    """Middles of windows of ``[channels, time]`` in seconds, `_HOP` apart, and their RMS over all channels in dBFS."""
+    """Returns centres of windows of ``[channels, time]`` in seconds, `_HOP` apart, and their RMS in dBFS."""
     size, hop = min(samples.shape[1], max(1, round(window * rate))), max(1, round(_HOP * rate))
     energies = np.concatenate([[0.0], np.square(samples).mean(axis=0).cumsum()])
     starts = np.arange(0, samples.shape[1] - size + 1, hop)
@@ -73,7 +73,7 @@ def _level(samples: Floats, rate: int, window: float) -> tuple[Floats, Floats]:
 
 
 def _mel(samples: Floats, rate: int) -> Floats:
-    """Mel spectrogram ``[bands, frames]`` in dB, down to 80 dB below its maximum."""
+    """Computes a mel spectrogram ``[bands, frames]`` in dB, down to 80 dB below its maximum."""
     size = min(_FFT, len(samples))
     hop = min(size, max(1, round(_HOP * rate)))
     spectra = np.abs(stft(samples, rate, nperseg=size, noverlap=size - hop)[2]) ** 2

@@ -35,8 +35,8 @@ def spans(path: str, out: Path, rule: str, threshold: float | None, window: floa
           figures: Path | None, allow_outside: bool, as_json: bool) -> None:  # fmt: skip
     """Find where targets sound, and write the questions of PATH with these spans as a table.
 
-    PATH is a table of questions with a column target, or a folder that holds one. Spans that it has are compared with
-    those that are found, and replaced by them. Exits with 1 where a question had to be left out.
+    PATH is a table of questions with a column target, or a folder with one. Existing spans are compared with the spans
+    that are found, and replaced by them. Exits with 1 if a question had to be left out.
     """
     from sam_audio_bench.names import check_table
 
@@ -52,21 +52,21 @@ def spans(path: str, out: Path, rule: str, threshold: float | None, window: floa
         window=usual.window if window is None else window,
         shortest=usual.shortest if shortest is None else shortest,
     )
-    asked = read_questions(path, allow_outside=allow_outside)
-    questions_to_task(asked)  # raises where a row says something impossible
-    check_table_path(asked, out)
+    table = read_questions(path, allow_outside=allow_outside)
+    questions_to_task(table)  # raises for invalid rows
+    check_table_path(table, out)
     found: list[FoundSpans] = []
-    for one in find_spans(asked, chosen):
+    for one in find_spans(table, chosen):
         if figures is not None and one.target is not None:
             _save(one, chosen, figures)
         found.append(replace(one, target=None))
-    count = write_spans(asked, found, out)
+    count = write_spans(table, found, out)
     if as_json:
         print_json({"table": str(out), "items": count, "rule": asdict(chosen), "agreement": _agreement(found),
                     "found": [_record(one) for one in found]})  # fmt: skip
     else:
         print_records(map(_record, found), ("item", "spans", "iou", "recall", "precision", "problem"))
-        _tell(found, count, out)
+        _print_summary(found, count, out)
     sys.exit(1 if count < len(found) else 0)
 
 
@@ -85,7 +85,7 @@ def _agreement(found: Sequence[FoundSpans]) -> dict[str, float] | None:
     return {"items": len(known), **{name: fmean(getattr(one, name) for one in known) for name in names}}
 
 
-def _tell(found: Sequence[FoundSpans], count: int, out: Path) -> None:
+def _print_summary(found: Sequence[FoundSpans], count: int, out: Path) -> None:
     silent = sum(not one.spans and not one.problem for one in found)
     echo(f"\n{count} of {len(found)} questions in {out}" + (f", {silent} of them without a sound" if silent else ""))
     if agreement := _agreement(found):

@@ -1,8 +1,8 @@
-"""``sabench judge``: what listeners would say of an answer.
+"""``sabench judge``: predicted ratings of estimates.
 
-    train       judges that are trained, evaluated and exported
+    train       training, evaluation and export of judges
 
-Rating one answer, ``score`` and ``explain``, is here.
+The commands for one estimate, ``score`` and ``explain``, are here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL
 from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import echo, note, print_json, print_records
-from sam_audio_bench.cli.words import RUN
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.run.settings import check_device
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 __all__ = ["explain", "judge", "score"]
 
 _COMMANDS = {
-    "score": (f"{__name__}:score", "Rate one answer."),
-    "explain": (f"{__name__}:explain", "Draw why an answer of a run was rated as it was."),
-    "listeners": (f"{__name__}.listeners:listeners", "Say how well a judge agrees with listening tests."),
+    "score": (f"{__name__}:score", "Rate one estimate."),
+    "explain": (f"{__name__}:explain", "Explain the ratings of an estimate of a run by a figure."),
+    "listeners": (f"{__name__}.listeners:listeners", "Measure how well a judge agrees with listening tests."),
     "train": (f"{__name__}.train:train", "Train a judge on ratings."),
-    "evaluate": (f"{__name__}.train:evaluate", "Say how well a judge agrees with ratings."),
+    "evaluate": (f"{__name__}.train:evaluate", "Measure how well a judge agrees with ratings."),
     "export": (f"{__name__}.train:export", "Write the judge of a finished run in the official layout."),
 }
 
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS)
 def judge() -> None:
-    """Rate answers without a reference."""
+    """Rate estimates without a reference."""
 
 
 @click.command()
 @click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
               help="A judge's folder or name.")  # fmt: skip
-@click.option("--mixture", type=click.Path(path_type=Path), required=True, help="What was separated.")
-@click.option("--target", type=click.Path(path_type=Path), required=True, help="The answer, as long as the mixture.")
-@click.option("--text", default="", help='What was asked for: "dog barking"; may be left out where there is a --span.')
+@click.option("--mixture", type=click.Path(path_type=Path), required=True, help="The mixture.")
+@click.option("--target", type=click.Path(path_type=Path), required=True, help="The estimate, as long as the mixture.")
+@click.option("--text", default="", help='The text of the prompt: "dog barking"; optional with a --span.')
 @click.option("--span", "spans", multiple=True, help="+1.0:2.5 where it sounds, -3:4 where it does not, in seconds; "
               "may be repeated.")  # fmt: skip
 @click.option("--frames", is_flag=True, help="Also the ratings over time.")
@@ -64,9 +64,9 @@ def score(
     device: str,
     as_json: bool,
 ) -> None:
-    """Rate one answer: overall, recall, precision and faithfulness, from 1 to 5.
+    """Rate one estimate: overall, recall, precision and faithfulness, from 1 to 5.
 
-    A question mark behind a rating says that the prompt was not understood.
+    A question mark after a rating means that the prompt was not understood.
     """
     from sam_audio_bench.names import check_exists
 
@@ -80,50 +80,50 @@ def score(
 
     parsed = parse_spans(" ".join(spans))
     if not text.strip() and not parsed:
-        raise UsageError("expected a --text that says something, or a --span, found neither")
-    clips = _clips(mixture, target)
+        raise UsageError("expected a --text that is not empty, or a --span, found neither")
+    clips = _read_clips(mixture, target)
     checkpoint = find_judge(place)
     judge = load(checkpoint, parity=parity, device=device)
     if parsed and "spans" not in judge.prompts:
-        note(f"sabench: {place} was not trained on spans and passes them over")
+        note(f"sabench: {place} was not trained on spans and ignores them")
         if not text.strip():
             raise UsageError(f"expected a --text, since {place} does not read spans, found none")
     if clips[0] in TrainingMixtures.of_folder(checkpoint.folder):
-        note(f"sabench: {place} was trained on {mixture}; its ratings of that are too good")
+        note(f"sabench: {place} was trained on {mixture}; its ratings of that are biased")
     remark = check_prompt(judge, text, parsed)
     found = judge.score(clips[0], clips[1:], text, spans=parsed)
     if as_json:
-        told = {"understood": remark is None or remark.understood, "remark": remark and remark.text}
-        print_json({**_ratings(found), **told, **(_over_time(found, judge) if frames else {})})
+        prompt_state = {"understood": remark is None or remark.understood, "remark": remark and remark.text}
+        print_json({**_ratings(found), **prompt_state, **(_ratings_over_time(found, judge) if frames else {})})
     else:
         _print(found, judge, frames, mark=" ?" if remark and not remark.understood else "")
         if remark:
             note(f"sabench: {remark.text}")
 
 
-def _clips(mixture: Path, target: Path) -> list[Audio]:
-    """Mixture and answer at one rate; raises UsageError where they cannot be judged."""
+def _read_clips(mixture: Path, target: Path) -> list[Audio]:
+    """Reads mixture and estimate at one rate; raises UsageError if they cannot be rated."""
     from sam_audio_bench import audio
     from sam_audio_bench.judge.input_checks import find_clip_fault
 
-    whole, answer = audio.read(mixture), audio.read(target)
-    if answer.rate != whole.rate and abs(answer.seconds - whole.seconds) * min(answer.rate, whole.rate) < 1:
-        answer = audio.resample(answer, whole.rate)
-    if fault := find_clip_fault(whole, answer):
+    whole, estimate = audio.read(mixture), audio.read(target)
+    if estimate.rate != whole.rate and abs(estimate.seconds - whole.seconds) * min(estimate.rate, whole.rate) < 1:
+        estimate = audio.resample(estimate, whole.rate)
+    if fault := find_clip_fault(whole, estimate):
         raise UsageError(fault[1])
-    return [whole, answer]
+    return [whole, estimate]
 
 
 def _ratings(found: JudgeScores) -> dict[str, float | None]:
-    """The four ratings, and the spread of the overall one where the judge gives it."""
+    """Returns the four ratings, and the spread of the overall one if the judge predicts it."""
     from sam_audio_bench.judge.scores import AXES
 
     spread = None if found.spread is None else float(found.spread[0, 0])
     return {**dict(zip(AXES, found.values[0].tolist(), strict=True)), "spread": spread}
 
 
-def _over_time(found: JudgeScores, judge: SAJ) -> dict[str, object]:
-    """Ratings of every frame, by axis."""
+def _ratings_over_time(found: JudgeScores, judge: SAJ) -> dict[str, object]:
+    """Returns the ratings of every frame, by axis."""
     from sam_audio_bench.judge.scores import AXES
 
     columns = found.frames[0].T.tolist()
@@ -148,7 +148,7 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 
 
 @click.command()
-@click.argument("run", type=RUN)
+@click.argument("run", type=RUN_OR_URL)
 @click.argument("item")
 @click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
               help="A judge's folder or name.")  # fmt: skip
@@ -156,7 +156,7 @@ def _print(found: JudgeScores, judge: SAJ, frames: bool, mark: str) -> None:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print ratings, events and flagged seconds as one JSON object.")
 def explain(run: Path | str, item: str, place: str, out: Path | None, device: str, as_json: bool) -> None:
-    """Draw the spectrograms of an answer, its ratings over time, the seconds that are rated poor, and say why."""
+    """Draw spectrograms of an estimate, its ratings over time, and passages with poor ratings, and give the reason."""
     from sam_audio_bench.files import case_sensitive_name
     from sam_audio_bench.run.remote import find_runs
 
@@ -166,18 +166,18 @@ def explain(run: Path | str, item: str, place: str, out: Path | None, device: st
     check_device(device)
     from sam_audio_bench.judge.explain import write_explanation
 
-    found = _explanation(run, item, place, device)
+    found = _explain_item(run, item, place, device)
     path = out or Path(run) / f"{case_sensitive_name(item)}.saj.png"
     write_explanation(found, path)
     if as_json:
-        print_json({**_explained(found), "picture": str(path)})
+        print_json({**_explanation_to_json(found), "picture": str(path)})
     else:
         _print_explanation(found)
         echo(path)
 
 
-def _explained(found: Explanation) -> dict[str, object]:
-    """An explanation as JSON has it."""
+def _explanation_to_json(found: Explanation) -> dict[str, object]:
+    """Converts an explanation to JSON values."""
     from dataclasses import asdict
 
     from sam_audio_bench.judge.rationale import POOR_BELOW
@@ -196,7 +196,7 @@ def _explained(found: Explanation) -> dict[str, object]:
 
 
 def _print_explanation(found: Explanation) -> None:
-    """The reason, the events of the prompt, and the passages that are rated poor."""
+    """Prints the reason, the events of the prompt, and the passages with poor ratings."""
     from sam_audio_bench.judge.rationale import FAULT_NAMES
 
     echo(found.reason)
@@ -213,15 +213,15 @@ def _print_explanation(found: Explanation) -> None:
         echo(f"{flag.start:6.2f} to {flag.end:6.2f} s  {FAULT_NAMES[flag.axis]}")
 
 
-def _explanation(run: Path | str, item: str, place: str, device: str) -> Explanation:
-    """The kept answer of a run, rated again; raises UsageError where it cannot be judged."""
+def _explain_item(run: Path | str, item: str, place: str, device: str) -> Explanation:
+    """Rates a stored estimate of a run again; raises UsageError if it cannot be rated."""
     from sam_audio_bench.judge import load
     from sam_audio_bench.judge.checkpoints import find_judge
     from sam_audio_bench.judge.explain import Explanation
     from sam_audio_bench.judge.input_checks import check_prompt, find_clip_fault
     from sam_audio_bench.judge.rationale import match_events
 
-    title, query, target = _answer(run, item)
+    title, query, target = _read_estimate(run, item)
     if fault := find_clip_fault(query.mixture, target):
         raise UsageError(fault[1])
     checkpoint = find_judge(place)
@@ -242,8 +242,8 @@ def _explanation(run: Path | str, item: str, place: str, device: str) -> Explana
     )
 
 
-def _answer(run: Path | str, item: str) -> tuple[str, Query, Audio]:
-    """Title, query and kept answer of an item; raises UsageError where it has no answer, or no text."""
+def _read_estimate(run: Path | str, item: str) -> tuple[str, Query, Audio]:
+    """Reads title, query and stored estimate of an item; raises UsageError if it has no estimate, or no text."""
     from sam_audio_bench import audio
     from sam_audio_bench.run.recorded_data import load_recorded_data
     from sam_audio_bench.run.remote import find_runs
@@ -256,9 +256,9 @@ def _answer(run: Path | str, item: str) -> tuple[str, Query, Audio]:
     record = folder.items.get(item)
     if record is None or record.failed:
         known = ", ".join(list(folder.items)[:5])
-        raise UsageError(f"expected an item with an answer in {run}, found none called {item}; it has {known} …")
+        raise UsageError(f"expected an item with an estimate in {run}, found none called {item}; it has {known} …")
     query = load_recorded_data([folder])[item].query
     if query.prompt.text is None:
-        raise UsageError(f"expected an item with a text, found {item} without one; the judge hears texts")
+        raise UsageError(f"expected an item with a text, found {item} without one; the judge needs texts")
     title = f"{folder.header.model.name} on {folder.header.task.id}, {item}"
     return title, query, audio.read(folder.audio_path(item, "target"))

@@ -1,4 +1,4 @@
-"""``sabench judge listeners``."""
+"""``sabench judge listeners``: agreement of a judge with listening tests."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _OVER = {"utterance": "answers", "system": "systems"}
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--judge", "place", default="saj-mini", show_default=True, type=HomeText(),
               help="A judge's folder or name.")  # fmt: skip
-@click.option("--without", multiple=True, metavar="SYSTEM", help="A system that does not count; may be repeated.")
+@click.option("--without", multiple=True, metavar="SYSTEM", help="A system to leave out; may be repeated.")
 @click.option("--resamples", type=click.IntRange(1), default=2000, show_default=True, help="Of the intervals.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda ….")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int, device: str, as_json: bool) -> None:
-    """Say how well a judge agrees with listening tests: FOLDER is one, or holds some, with their audio."""
+    """Measure how well a judge agrees with listening tests: FOLDER is one or contains some, with their audio."""
     from sam_audio_bench.names import check_exists
 
     check_exists("a listening test", folder)
@@ -51,7 +51,7 @@ def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int
         with Progress(1) as progress:
             rated = rate_test(judge, test, progress.step_callback(test.name))
         if known := trained.count(test / name for name in rated.ratings.frame["mixture"].unique()):
-            note(f"sabench: {place} was trained on {known} mixtures of {rated.name}; what it says of them is too good")
+            note(f"sabench: {place} was trained on {known} mixtures of {rated.name}; its ratings of them are biased")
         rows = agreement(rated, without=without, resamples=resamples)
         if as_json:
             means = system_means(rated).astype(object)
@@ -65,7 +65,7 @@ def listeners(folder: Path, place: str, without: tuple[str, ...], resamples: int
 
 
 def print_test(rated: RatedTest, rows: list[CorrelationRow]) -> None:
-    """Tables of one test: correlations, then means of systems; and on standard error what was left out."""
+    """Prints correlations and means of systems of one test, and on standard error what was left out."""
     from sam_audio_bench.judge.listeners import system_means
 
     echo(f"{rated.name}\n")
@@ -82,12 +82,12 @@ def print_test(rated: RatedTest, rows: list[CorrelationRow]) -> None:
 
 
 def _shown(row: Mapping[Any, Any], numbers: Sequence[str]) -> dict[str, object]:
-    """A row with its numbers as readers see them."""
+    """Formats the numbers of a row."""
     return {**row, **{name: number(None if math.isnan(row[name]) else row[name]) for name in numbers}}
 
 
 def _lines(rows: list[CorrelationRow]) -> list[dict[str, object]]:
-    """One line an axis and level."""
+    """Formats one line per axis and level."""
     lines: dict[tuple[str, str], dict[str, object]] = {}
     for row in rows:
         line = lines.setdefault(

@@ -26,7 +26,7 @@ _SHOWN = ("domain", "axis", "level", "pcc", "srcc", "tau", "rmse", "ceiling", "n
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="A recipe, TOML.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/judge/NAME]")
-@click.option("--resume", is_flag=True, help="Go on from the folder's checkpoint, where there is one.")
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint in the folder, if there is one.")
 @click.option(
     "--set",
     "changes",
@@ -35,7 +35,7 @@ _SHOWN = ("domain", "axis", "level", "pcc", "srcc", "tau", "rmse", "ceiling", "n
     help="Change the recipe: optimizer.epochs=5; may be repeated.",
 )
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu"]))
-@click.option("--hear-only", is_flag=True, help="Let the frozen ears hear everything, and stop.")
+@click.option("--hear-only", is_flag=True, help="Encode all sounds by the frozen encoders, and stop.")
 def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...], device: str, hear_only: bool) -> None:
     """Train a judge on ratings.
 
@@ -50,14 +50,14 @@ def train(config: Path, out: Path | None, resume: bool, changes: tuple[str, ...]
     folder = out or Path("runs/judge") / recipe.name
     found = run(recipe, folder, resume=resume, device=device, encode_only=hear_only)
     if hear_only:
-        note("sabench: everything has been heard")
+        note("sabench: all sounds are encoded")
     elif found is not None:
-        _say_what_happened(load_json(folder / "report" / "report.json"))
+        _report_training(load_json(folder / "report" / "report.json"))
         note(f"sabench: the judge is in {found}, its report in {folder / 'report'}")
 
 
-def _say_what_happened(report: Mapping[str, Any]) -> None:
-    """Which rows were left out, and where scale and spread come from."""
+def _report_training(report: Mapping[str, Any]) -> None:
+    """Prints which rows were used and left out, and how ratings were calibrated."""
     facts = report["data"]
     used = " and ".join(f"{facts[side]['rows']} rows {side}" for side in ("trained on", "held out"))
     note(f"sabench: {used}")
@@ -82,7 +82,7 @@ def _say_what_happened(report: Mapping[str, Any]) -> None:
 def evaluate(
     place: str, ratings: Path, out: Path | None, resamples: int, seed: int, device: str, as_json: bool
 ) -> None:
-    """Say how well a judge agrees with ratings: by axis, domain and level, with intervals."""
+    """Measure how well a judge agrees with ratings: by axis, domain and level, with intervals."""
     from sam_audio_bench.names import check_exists
 
     check_exists("a table of ratings or a folder of tar files", ratings)
@@ -99,7 +99,7 @@ def evaluate(
     for reason, count in examples.dropped.items():
         note(f"sabench: left out {count} {reason}")
     if known := count_training_mixtures(checkpoint.folder, examples):
-        note(f"sabench: {place} was trained on {known} of these mixtures; what it says of them is too good")
+        note(f"sabench: {place} was trained on {known} of these mixtures; its ratings of them are biased")
     with Progress(1) as progress:
         rated = rate_examples(judge, examples, progress=progress.step_callback("hearing"))
     rows = agreement_rows(rated, ceilings=rater_ceilings(ratings), resamples=resamples, seed=seed)
@@ -127,7 +127,7 @@ def evaluate(
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder without a judge.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder without a judge in it.")
 @click.option("--half", is_flag=True, help="Weights in float16: half the size, nearly the same ratings.")
 def export(run: Path, out: Path, half: bool) -> None:
     """Write the judge of a finished RUN in the official layout, with its card."""
@@ -139,7 +139,7 @@ def export(run: Path, out: Path, half: bool) -> None:
 
 
 def _coverage(rated: RatedExamples) -> dict[str, float]:
-    """Of the 80 % interval, by axis."""
+    """Returns the coverage of the 80 % interval, by axis."""
     from sam_audio_bench.judge.training.measures import coverage_rows
 
     return {
@@ -162,7 +162,7 @@ def _write(
 
 
 def _lines(rows: Sequence[AgreementRow]) -> list[dict[str, object]]:
-    """One line a domain, axis and level, for the terminal; the accuracy of pairs is in ``--json``."""
+    """Formats one line per domain, axis and level; the accuracy of pairs is only in ``--json``."""
     lines: dict[tuple[str, str, str], dict[str, object]] = {}
     for row in rows:
         place = row["domain"], row["axis"], row["level"]

@@ -14,24 +14,24 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.arguments import BOARD_OR_URL, RUN_OR_URL, is_fetched
 from sam_audio_bench.cli.lazy import HomeText, LazyGroup
 from sam_audio_bench.cli.output import note
-from sam_audio_bench.cli.words import BOARD_AT, RUN, is_fetched
 from sam_audio_bench.errors import UsageError
 
 __all__ = ["BOARD", "build", "leaderboard", "previews", "space"]
 
 BOARD = Path("leaderboards")
-"""The leaderboard of the commands that are told of no other."""
+"""Default leaderboard of the commands."""
 
 _COMMANDS = {
     "submit": (f"{__name__}.results:submit", "Add finished runs as submissions."),
-    "validate": (f"{__name__}.results:validate", "Say everything that is wrong with a submission."),
+    "validate": (f"{__name__}.results:validate", "Report every problem of a submission."),
     "log": (f"{__name__}.results:log", "Print every submission and withdrawal."),
     "withdraw": (f"{__name__}.results:withdraw", "Take a submission out of the ranks; its row stays."),
     "previews": (f"{__name__}:previews", "Make small sound files of some items for the site."),
     "build": (f"{__name__}:build", "Write the site."),
-    "compare": (f"{__name__}.hub:compare", "Compare what is new with what stood there, for a review."),
+    "compare": (f"{__name__}.hub:compare", "Compare new submissions with earlier ones, for a review."),
     "push": (f"{__name__}.hub:push", "Push the leaderboard to a dataset repository of the Hugging Face Hub."),
     "space": (f"{__name__}:space", "Write the site as a static Space of the Hugging Face Hub."),
 }
@@ -48,18 +48,18 @@ sabench leaderboard build board
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS, help=_HELP)
 def leaderboard() -> None:
-    """The commands above; `_HELP` is what a user reads."""
+    """The commands above; the help text is `_HELP`."""
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.argument("runs", nargs=-1, required=True, type=RUN_OR_URL)
 @click.option("--to", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 @click.option("--items", metavar="N|all",
-              help="How many a task; all: as many as keep the sounds of a submission within 30 MB. Default: as "
-              "previews.json of the leaderboard says, or else all.")  # fmt: skip
-@click.option("--kbits", type=click.FloatRange(6, 256), help="A second of sound; default: as there, or else 48.")
+              help="Items per task; all: as many as keep the sounds of a submission within 30 MB. Default: as in "
+              "previews.json of the leaderboard, or else all.")  # fmt: skip
+@click.option("--kbits", type=click.FloatRange(6, 256), help="Per second of sound; default: as there, or else 48.")
 @click.option("--residuals/--no-residuals", default=None,
-              help="With or without what separators left out; default: as there, or else with it.")  # fmt: skip
+              help="With or without residuals; default: as there, or else with them.")  # fmt: skip
 @click.option(
     "--judge", type=HomeText(), help="A judge's folder or name, whose ratings over time are shown; default: none."
 )
@@ -69,7 +69,7 @@ def previews(
 ) -> None:  # fmt: skip
     """Make small sound files and spectrograms of the items for the site; RUNS are those that were submitted.
 
-    `submit` does this too; here is more to choose.
+    `submit` does this too; this command has more options.
     """
     if items not in (None, "all") and not (items.isdecimal() and int(items) > 0):
         raise UsageError(f"expected a number of items from 1, or all, for --items, found {items!r}")
@@ -88,15 +88,15 @@ def previews(
     options = options if residuals is None else replace(options, residuals=residuals)
     with Progress(0) as bar:
         found = make_previews(board, runs, options, tell=note, progress=bar.step_callback("previews"))
-    for label, (heard, known) in found.items():
-        click.echo(f"{label}  {heard} of {known} items")
-    click.echo(f"{sum(heard for heard, _ in found.values())} items in {board / 'site' / 'listen'}")
+    for label, (previewed, known) in found.items():
+        click.echo(f"{label}  {previewed} of {known} items")
+    click.echo(f"{sum(previewed for previewed, _ in found.values())} items in {board / 'site' / 'listen'}")
 
 
 @click.command()
-@click.argument("board", type=BOARD_AT, default=BOARD)
+@click.argument("board", type=BOARD_OR_URL, default=BOARD)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the site; default: site/ in the leaderboard.")
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 if the site is not what would be written.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the site is out of date.")
 def build(board: Path, out: Path | None, check: bool) -> None:
     """Write the site of a leaderboard: static pages that open from a disk; one at a URL needs --out."""
     if out is None and not check and is_fetched(board):

@@ -1,4 +1,4 @@
-"""``sabench leaderboard push`` and ``compare``: a leaderboard on the Hugging Face Hub, and what is new on one."""
+"""``sabench leaderboard push`` and ``compare``: publishing on the Hugging Face Hub, and review of new submissions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from sam_audio_bench.cli.arguments import BOARD_OR_URL
 from sam_audio_bench.cli.leaderboard import BOARD
 from sam_audio_bench.cli.output import echo, note
-from sam_audio_bench.cli.words import BOARD_AT
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.render.text import pluralize
 
@@ -18,11 +18,11 @@ __all__ = ["compare", "push"]
 @click.command()
 @click.argument("repository")
 @click.option("--from", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
-@click.option("--create", type=click.Choice(["private", "public"]), help="Make the repository where it is not there.")
+@click.option("--create", type=click.Choice(["private", "public"]), help="Create the repository if it does not exist.")
 @click.option("--pull-request", is_flag=True, help="Open one, instead of writing to the main branch.")
 @click.option("--results", multiple=True, metavar="SEPARATOR=MODEL",
               help="Also open a pull request with a separator's .eval_results in its model's repository.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Look at everything, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 def push(
     repository: str, board: Path, create: str | None, pull_request: bool, results: tuple[str, ...], dry_run: bool
 ) -> None:
@@ -39,7 +39,7 @@ def push(
         raise UsageError(f"expected --results SEPARATOR=OWNER/MODEL, found {wrong[0]!r}")
     from sam_audio_bench.leaderboard.push import push_board, push_results
 
-    for name, _, model in models:  # what is wrong with them is told before anything is written
+    for name, _, model in models:  # errors are raised before anything is written
         push_results(board, name, model, dry_run=True)
     done = [push_board(board, repository, create=create, pull_request=pull_request, dry_run=dry_run)]
     done += [push_results(board, name, model, dry_run=dry_run) for name, _, model in models]
@@ -52,10 +52,10 @@ def push(
 
 
 @click.command()
-@click.argument("board", type=BOARD_AT, default=BOARD)
-@click.option("--since", type=BOARD_AT, required=True, help="An earlier copy of the leaderboard or its log.")
+@click.argument("board", type=BOARD_OR_URL, default=BOARD)
+@click.option("--since", type=BOARD_OR_URL, required=True, help="An earlier copy of the leaderboard or its log.")
 def compare(board: Path, since: Path) -> None:
-    """Compare what is new on a leaderboard with what stood there, as Markdown for a review.
+    """Compare new submissions of a leaderboard with earlier ones, as Markdown for a review.
 
     A new revision is compared with the one before it, a new separator with mixture, as by `sabench compare`.
 

@@ -1,9 +1,9 @@
 """``sabench ratings``: listening tests, from a plan to a report.
 
-    data        answers: import, describe, screen
+    data        import, description and screening of ratings
     statistics  agreement, correlation with metrics, votes, power
-    report      all of it on one page
-    plan        a test from runs
+    report      an HTML report
+    plan        a listening test from runs
 
 None of them imports torch.
 """
@@ -17,14 +17,14 @@ from sam_audio_bench.cli.lazy import LazyGroup
 __all__ = ["ratings"]
 
 _COMMANDS = {
-    "example": (f"{__name__}.data:example", "Write answers of an imaginary test, to try the commands on."),
+    "example": (f"{__name__}.data:example", "Write ratings of a simulated test, to try the commands."),
     "import": (f"{__name__}.data:import_", "Read listening-test data as one tidy table."),
     "describe": (f"{__name__}.data:describe", "Count raters, items and scores."),
-    "screen": (f"{__name__}.data:screen", "Leave out unreliable raters, and say who and why."),
-    "agreement": (f"{__name__}.statistics:agreement", "Say how far raters agree, and their mean opinions."),
-    "correlate": (f"{__name__}.statistics:correlate", "Correlate metrics with raters."),
+    "screen": (f"{__name__}.data:screen", "Exclude unreliable raters, and report who and why."),
+    "agreement": (f"{__name__}.statistics:agreement", "Measure agreement of raters, and mean opinions."),
+    "correlate": (f"{__name__}.statistics:correlate", "Correlate metrics with ratings."),
     "prefer": (f"{__name__}.statistics:prefer", "Rank systems by pairwise votes."),
-    "power": (f"{__name__}.statistics:power", "Say how large the next test should be."),
+    "power": (f"{__name__}.statistics:power", "Find the size of the next test by simulation."),
     "report": (f"{__name__}.report:report", "Write one HTML page with all of it."),
     "plan": (f"{__name__}.plan:plan", "Make a listening test from a run."),
 }
@@ -42,4 +42,4 @@ sabench ratings report r.parquet --out report
 
 @click.group(cls=LazyGroup, lazy=_COMMANDS, help=_HELP)
 def ratings() -> None:
-    """The commands above; `_HELP` is what a user reads."""
+    """The commands above; the help text is `_HELP`."""

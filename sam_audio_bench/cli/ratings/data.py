@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sam_audio_bench.cli.arguments import parse_names
 from sam_audio_bench.cli.output import note, print_json, print_records
-from sam_audio_bench.cli.words import words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.render.numbers import number
@@ -29,7 +29,7 @@ _ROLES = ("rater", "item", "system", "axis", "group", "domain", "trial", "sessio
 
 
 def _role_options(command: _Command) -> _Command:
-    """--rater COLUMN … for every role; the last one is declared first, so that help keeps their order."""
+    """Adds --rater COLUMN and so on for every role; the last is declared first, so that help keeps their order."""
     for role in reversed(_ROLES):
         command = click.option(f"--{role}", metavar="COLUMN", help=f"The column of the {role}, or =TEXT for all rows.")(
             command
@@ -48,7 +48,7 @@ def _role_options(command: _Command) -> _Command:
     help="Columns of scores; wide: patterns such as 'rating_*'; may be repeated.",
 )
 @_role_options
-@click.option("--scale", metavar="LOW:HIGH", help="Lowest and highest answer; default: guessed.")
+@click.option("--scale", metavar="LOW:HIGH", help="Lowest and highest score; default: guessed.")
 @click.option(
     "--direction",
     type=click.Choice(["higher", "lower"]),
@@ -57,25 +57,29 @@ def _role_options(command: _Command) -> _Command:
     help="Which end of the scale is better.",
 )
 @click.option("--metric-columns", metavar="A,B", help="Columns of objective metrics, or none; default: guessed.")
-@click.option("--pattern", metavar="REGEX", help="Takes the item apart: '(?P<system>[^/]+)/(?P<item>[^/]+)$'.")
-@click.option("--missing", multiple=True, metavar="TEXT", help="A score that means no answer; may be repeated.")
-@click.option("--key", type=_PATH, help="key.json of a planned test: what its trials were.")
+@click.option("--pattern", metavar="REGEX", help="Splits the item: '(?P<system>[^/]+)/(?P<item>[^/]+)$'.")
+@click.option("--missing", multiple=True, metavar="TEXT", help="A text that means no rating; may be repeated.")
+@click.option("--key", type=_PATH, help="key.json of a planned test, with the meaning of its trials.")
 @click.option("--json", "as_json", is_flag=True, help="Print how the files were read as JSON.")  # fmt: skip
 def import_(sources: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
     """Read listening-test data as one tidy table.
 
-    Reads tables (a column a rater, or a row a score), JSON lines with lists of scores, webMUSHRA, the P.808 toolkit,
-    pairwise votes, and what our listening page hands out. Columns are guessed and printed; options override the guess.
+    Reads tables (one column per rater, or one row per score), JSON lines with lists of scores, webMUSHRA, the P.808
+    toolkit, pairwise votes, and files of our listening page. Columns are guessed and printed; options override them.
     """
-    from sam_audio_bench.ratings.formats import Choice
+    from sam_audio_bench.ratings.formats import ColumnChoice
     from sam_audio_bench.ratings.importing import import_ratings
     from sam_audio_bench.ratings.table import parse_scale
 
     metrics = options["metric_columns"]
-    choice = Choice(
+    choice = ColumnChoice(
         roles={role: options[role] for role in _ROLES if options[role]},
         score=options["score"],
-        metrics=None if metrics is None else () if metrics == "none" else tuple(words(metrics, "--metric-columns")),
+        metrics=None
+        if metrics is None
+        else ()
+        if metrics == "none"
+        else tuple(parse_names(metrics, "--metric-columns")),
         pattern=options["pattern"],
         missing=options["missing"],
         key=options["key"],
@@ -94,7 +98,7 @@ def import_(sources: tuple[Path, ...], out: Path, as_json: bool, **options: Any)
 @click.option("--votes", is_flag=True, help="Pairwise votes instead of ratings.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def example(out: Path, votes: bool, seed: int) -> None:
-    """Write answers of an imaginary test: eight systems, twelve items, nine raters of whom one did not listen."""
+    """Write ratings of a simulated test: eight systems, twelve items, nine raters of whom one did not listen."""
     from sam_audio_bench.ratings.example import example_ratings, example_votes
 
     frame = example_votes(seed) if votes else example_ratings(seed)
@@ -155,7 +159,7 @@ def describe(table: Path, as_json: bool) -> None:
         return
     click.echo(", ".join(f"{count} {name}" for name, count in facts["counts"].items()))
     if facts["anonymous"]:
-        click.echo("Raters are anonymous: nobody is known from one stimulus to the next.")
+        click.echo("Raters are anonymous: they cannot be identified across stimuli.")
     if facts["controls"]:
         click.echo("Controls: " + ", ".join(f"{count} {kind}" for kind, count in facts["controls"].items()))
     for done in facts["history"]:
@@ -191,7 +195,7 @@ def _axis_record(axis: AxisDescription) -> dict[str, object]:
 
 
 def _rule_option(name: str, text: str) -> Callable[[_Command], _Command]:
-    """``--name`` turns a rule on, ``--name=LIMIT`` with a limit of one's own."""
+    """Returns an option of a rule: ``--name``, or ``--name=LIMIT`` with another limit than the default."""
     return click.option(f"--{name}", is_flag=False, flag_value="default", metavar="[LIMIT]", help=text)
 
 
@@ -211,19 +215,19 @@ def _rule_option(name: str, text: str) -> Callable[[_Command], _Command]:
 @_rule_option("speed", "Raters whose median answer took fewer seconds; default 2.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def screen(table: Path, out: Path, p808: bool, bs1534: bool, as_json: bool, **options: Any) -> None:
-    """Leave out unreliable raters or sessions, and say who and why.
+    """Exclude unreliable raters or sessions, and report who and why.
 
-    Each rule is a switch; give a limit of your own as --gold=2. All rules see the whole table.
+    Each rule is a switch; set another limit as in --gold=2. All rules use the whole table.
     """
-    from sam_audio_bench.ratings.screening import PRESETS, applicable
+    from sam_audio_bench.ratings.screening import PRESETS, applicable_rules
     from sam_audio_bench.ratings.screening import screen as screened
     from sam_audio_bench.ratings.table import Ratings
 
     ratings = Ratings.read(table)
     limits: dict[str, float | None] = {}
-    for wanted, names in ((p808, PRESETS["p808"]), (bs1534, PRESETS["bs1534"])):
-        if wanted:
-            there = applicable(ratings, names)
+    for is_chosen, names in ((p808, PRESETS["p808"]), (bs1534, PRESETS["bs1534"])):
+        if is_chosen:
+            there = applicable_rules(ratings, names)
             limits.update(dict.fromkeys(there))
             for name in names:
                 if name not in there:
@@ -248,7 +252,7 @@ def _limit(name: str, text: str) -> float | None:
 def _show_screened(result: ScreeningResult, out: Path, as_json: bool) -> None:
     rows = [
         {"rater": d.rater, "session": d.session, "rule": d.rule, "value": d.value, "limit": d.limit, "why": d.why}
-        for d in result.drops
+        for d in result.exclusions
     ]
     if as_json:
         notes = list(result.notes)

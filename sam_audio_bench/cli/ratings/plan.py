@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL, parse_names
 from sam_audio_bench.cli.output import note, print_json
-from sam_audio_bench.cli.words import RUN, words
 
 if TYPE_CHECKING:
     from sam_audio_bench.ratings.plan import PlannedTest
@@ -17,12 +17,12 @@ __all__ = ["plan"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=RUN)
+@click.argument("runs", nargs=-1, required=True, type=RUN_OR_URL)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New or empty folder for the test.")
 @click.option("--raters", type=int, help="How many raters; default: as many as are needed.")
-@click.option("--per-rater", type=int, help="Trials of a rater at most, without traps and golds; default: 40.")
-@click.option("--raters-per-item", type=int, help="Raters of each stimulus; default: what the others allow, or 5.")
-@click.option("--items", type=int, help="How many items; default: all that every system answered.")
+@click.option("--per-rater", type=int, help="Maximal trials per rater, without traps and golds; default: 40.")
+@click.option("--raters-per-item", type=int, help="Raters per stimulus; default: as the other sizes allow, or 5.")
+@click.option("--items", type=int, help="How many items; default: all that every system separated.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--axes", default="overall,recall,precision,faithfulness", show_default=True, help="Questions of a trial."
@@ -31,9 +31,9 @@ __all__ = ["plan"]
               help="Rate the clean recording too, as if a system had made it.")  # fmt: skip
 @click.option("--anchors", is_flag=True, help="Rate a low anchor too: the mixture below 3.5 kHz.")
 @click.option(
-    "--traps", type=int, default=1, show_default=True, help="Trials a rater that end in beeps, to be counted."
+    "--traps", type=int, default=1, show_default=True, help="Trials per rater that end in beeps, to be counted."
 )
-@click.option("--golds", type=int, default=1, show_default=True, help="Trials a rater with an answer beyond doubt.")
+@click.option("--golds", type=int, default=1, show_default=True, help="Trials per rater with an obvious rating.")
 @click.option("--loudness", type=float, default=-23.0, show_default=True, help="LUFS (ITU-R BS.1770) of every sound.")
 @click.option("--format", "formats", default="page", show_default=True, help="Of page, webmushra and p808.")
 @click.option("--name", default="Listening test", show_default=True, help="What raters read as the title.")
@@ -42,7 +42,7 @@ __all__ = ["plan"]
               help="Where webMUSHRA and P.808 find the folder with the audio.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def plan(runs: tuple[Path | str, ...], out: Path, as_json: bool, **options: Any) -> None:
-    """Make a listening test from RUNS: who rates which answers, and a page to rate them on.
+    """Make a listening test from RUNS: the assignment of estimates to raters, and a page to rate them on.
 
     RUNS are run folders or folders that hold them, of several systems on the same tasks.
     """
@@ -50,7 +50,7 @@ def plan(runs: tuple[Path | str, ...], out: Path, as_json: bool, **options: Any)
     from sam_audio_bench.ratings.plan import plan_test
 
     for name, option in (("axes", "--axes"), ("formats", "--format")):
-        options[name] = tuple(words(options[name], option))
+        options[name] = tuple(parse_names(options[name], option))
     if options["consent"] is None:
         del options["consent"]
     planned = plan_test(runs, out, ListeningTestOptions(**options))

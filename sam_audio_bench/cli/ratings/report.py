@@ -33,7 +33,7 @@ class _Options(NamedTuple):
 
 
 class _Contents(NamedTuple):
-    """What the page and report.json hold."""
+    """Contents of the page and of report.json."""
 
     finding: list[str]
     sections: list[Section]
@@ -46,7 +46,7 @@ class _Contents(NamedTuple):
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @click.option("--scores", multiple=True, type=_PATH, help="A run whose scores are metrics; may be repeated.")
 @click.option(
-    "--by", metavar="COLUMN", help="Also for each value of this column; default: domain, where there are several."
+    "--by", metavar="COLUMN", help="Also for each value of this column; default: domain, if there are several."
 )
 @click.option("--title", default="Listening test", show_default=True)
 @click.option(
@@ -64,8 +64,8 @@ def report(
 ) -> None:  # fmt: skip
     """Write one HTML page about a listening test: what it found, then opinions, correlations, agreement, data.
 
-    The finding is printed as well: who is best, how sure that is, and which metric follows listeners. Figures lie in
-    OUT/figures as SVG, PNG and CSV, all numbers in OUT/report.json.
+    The finding is printed as well: the best system with its significance, and the metrics that follow listeners.
+    Figures are in OUT/figures as SVG, PNG and CSV, all numbers in OUT/report.json.
     """
     from sam_audio_bench.ratings.correlation import add_run_scores
     from sam_audio_bench.ratings.describe import describe
@@ -77,7 +77,7 @@ def report(
         ratings = add_run_scores(ratings, scores)
     if by is None and ratings.frame["domain"].nunique() > 1:
         by = "domain"
-    build = _of_votes if ratings.votes else _of_ratings
+    build = _report_votes if ratings.votes else _report_ratings
     found = build(ratings, out / "figures", _Options(by, scatters, resamples, seed))
     facts = describe(ratings)
     write_json(out / "report.json", {"finding": found.finding, "data": facts, **found.numbers, "notes": found.notes})
@@ -91,7 +91,7 @@ def report(
     click.echo(f"{out / 'index.html'}, figures in {out / 'figures'}")
 
 
-def _of_ratings(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
+def _report_ratings(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
     from sam_audio_bench.plots import reliability_curves
     from sam_audio_bench.ratings.agreement import agreement_rows, opinion_rows
     from sam_audio_bench.ratings.figure_data import reliability_curve_rows
@@ -106,7 +106,7 @@ def _of_ratings(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
     raters = [] if ratings.anonymous else _rater_plots(ratings)
     ranking = system_tables(ratings, opinions, systems) if systems else []
     finding, notes = system_findings(ratings, opinions, systems, options.resamples), []
-    sections: list[Section] = [("Opinions", [*ranking, *_illustrated(_opinion_plots(ratings, opinions), folder)])]
+    sections: list[Section] = [("Opinions", [*ranking, *_to_html_figures(_opinion_plots(ratings, opinions), folder)])]
     numbers: dict[str, object] = {"agreement": agreement, "opinions": opinions, "systems": systems}
     if ratings.metrics:
         section, found = _correlations(ratings, folder, options)
@@ -115,8 +115,8 @@ def _of_ratings(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
         notes = found.warnings
         numbers |= {"correlations": found.rows, "differences": found.differences}
     sections += [
-        ("Agreement", [*statistic_tables(agreement), *_illustrated(drawn, folder)]),
-        ("Raters", _illustrated(raters, folder)),
+        ("Agreement", [*statistic_tables(agreement), *_to_html_figures(drawn, folder)]),
+        ("Raters", _to_html_figures(raters, folder)),
     ]
     return _Contents(finding, [section for section in sections if section[1]], notes, numbers)
 
@@ -153,12 +153,12 @@ def _rater_plots(ratings: Ratings) -> list[Plot]:
             name=f"raters-{case_sensitive_name(axis)}",
         )
         for axis in ratings.axes
-        if ratings.answers["rater"].nunique() > 1
+        if ratings.without_controls["rater"].nunique() > 1
     ]
 
 
 def _correlations(ratings: Ratings, folder: Path, options: _Options) -> tuple[Section, CorrelationResult]:
-    """The section and what it shows, with figures for all data and for each value of ``by``."""
+    """Computes correlations, and their section with figures for all data and for each value of ``by``."""
     import pandas as pd
 
     from sam_audio_bench.plots import forest, scatter
@@ -185,10 +185,10 @@ def _correlations(ratings: Ratings, folder: Path, options: _Options) -> tuple[Se
             points, noise = mean_opinions_with_metric(ratings, axis, metric)
             name = f"scatter-{case_sensitive_name(axis)}-{case_sensitive_name(metric)}"
             plots.append(scatter(points, metric=metric, axis=axis, name=name, noise=noise))
-    return ("Correlations", [*correlation_tables(found.rows), *_illustrated(plots, folder)]), found
+    return ("Correlations", [*correlation_tables(found.rows), *_to_html_figures(plots, folder)]), found
 
 
-def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
+def _report_votes(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
     import pandas as pd
 
     from sam_audio_bench.plots import system_means
@@ -208,11 +208,11 @@ def _of_votes(ratings: Ratings, folder: Path, options: _Options) -> _Contents:
             )
             plots.append(system_means(rows, axis=f"strength in logits, {axis}", name=name, caption=caption))
     numbers: dict[str, object] = {"preference": found.rows, "overall": found.overall}
-    sections: list[Section] = [("Preference", [*preference_tables(found), *_illustrated(plots, folder)])]
+    sections: list[Section] = [("Preference", [*preference_tables(found), *_to_html_figures(plots, folder)])]
     return _Contents(preference_findings(found), sections, found.warnings, numbers)
 
 
-def _illustrated(plots: Sequence[Plot], folder: Path) -> list[HtmlFigure]:
+def _to_html_figures(plots: Sequence[Plot], folder: Path) -> list[HtmlFigure]:
     from sam_audio_bench.plots import INK
     from sam_audio_bench.ratings.report import HtmlFigure
 

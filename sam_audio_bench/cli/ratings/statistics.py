@@ -1,4 +1,4 @@
-"""``sabench ratings agreement``, ``correlate``, ``prefer`` and ``power``: thin commands over the statistics."""
+"""``sabench ratings agreement``, ``correlate``, ``prefer`` and ``power``: statistics of listening tests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sam_audio_bench.cli.arguments import RUN_OR_URL, parse_names
 from sam_audio_bench.cli.output import note, print_json, print_records
-from sam_audio_bench.cli.words import RUN, words
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write
 from sam_audio_bench.render.numbers import number, p_value, with_interval
@@ -48,7 +48,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 def agreement(
     table: Path, by: str | None, axis: str | None, resamples: int, seed: int, mos: Path | None, as_json: bool
 ) -> None:
-    """Say how far raters agree, and the mean opinion of each system.
+    """Measure agreement of raters, and the mean opinion of each system.
 
     ICC, Krippendorff's α, split-half, leave-one-out and the noise ceiling √ICC(k); opinions raw, z-scored by rater,
     and with raters' biases removed (ITU-T P.913).
@@ -107,7 +107,7 @@ def _grouped(rows: Sequence[_Row], keys: Sequence[str]) -> dict[tuple[str, ...],
 @click.option(
     "--scores",
     multiple=True,
-    type=RUN,
+    type=RUN_OR_URL,
     help="A run whose scores are metrics, joined on item and system; may be repeated.",
 )
 @click.option("--metrics", help="Metrics, comma-separated; default: all.")
@@ -138,7 +138,7 @@ def _grouped(rows: Sequence[_Row], keys: Sequence[str]) -> dict[tuple[str, ...],
 @_seed
 @_json  # fmt: skip
 def correlate(table: Path, scores: tuple[Path | str, ...], as_json: bool, **options: Any) -> None:
-    """Correlate metrics with raters: by utterance, within items and by system, with intervals.
+    """Correlate metrics with ratings: by utterance, within items and by system, with intervals.
 
     Metrics that share a letter could not be told apart (Holm over all pairs, 5 %).
     """
@@ -150,7 +150,7 @@ def correlate(table: Path, scores: tuple[Path | str, ...], as_json: bool, **opti
         ratings = add_run_scores(ratings, scores)
     coefficients = options["coefficient"] or (_COEFFICIENTS[:3] if as_json else ("spearman",))
     settings = CorrelationSettings(
-        metrics=tuple(words(options["metrics"], "--metrics")) if options["metrics"] else None,
+        metrics=tuple(parse_names(options["metrics"], "--metrics")) if options["metrics"] else None,
         by=options["by"],
         axis=options["axis"],
         levels=options["level"] or _LEVELS,
@@ -187,7 +187,7 @@ def _show_correlations(found: CorrelationResult) -> None:
 
 
 def _show_differences(found: CorrelationResult) -> None:
-    """Differences of metrics turned so that more is better, with Holm's p over all pairs."""
+    """Prints differences of metrics, oriented so that more is better, with Holm's p over all pairs."""
     for (axis, by, level, coefficient), part in _grouped(
         found.differences, ("axis", "by", "level", "coefficient")
     ).items():
@@ -213,7 +213,7 @@ def _n(rows: Sequence[CorrelationRow], level: str) -> int:
 
 
 def _strength(row: CorrelationRow) -> float:
-    """Sorts the metric that agrees most with raters first."""
+    """Returns a sort key, lowest for the metric that agrees most with raters."""
     if row["value"] is None:
         return math.inf
     return row["value"] if row["coefficient"].startswith("rmse") else -abs(row["value"])
@@ -232,7 +232,10 @@ def _metric_record(metric: str, rows: Sequence[CorrelationRow]) -> dict[str, str
 @click.argument("table", type=_PATH)
 @_by
 @click.option(
-    "--order-effect/--no-order-effect", default=True, show_default=True, help="Whether being first may matter."
+    "--order-effect/--no-order-effect",
+    default=True,
+    show_default=True,
+    help="Model an effect of being first.",
 )
 @click.option(
     "--prior",
@@ -278,7 +281,7 @@ def prefer(
 
 @click.command()
 @click.argument("table", type=_PATH)
-@click.option("--raters", default="5,10,20", show_default=True, help="Raters a stimulus, comma-separated.")
+@click.option("--raters", default="5,10,20", show_default=True, help="Raters per stimulus, comma-separated.")
 @click.option("--items", default="20,50,100", show_default=True)
 @click.option("--systems", default="2,5", show_default=True)
 @click.option("--difference", default="0.2,0.5", show_default=True, help="Between two systems, in units of the scale.")
@@ -296,7 +299,7 @@ def prefer(
 @_seed
 @_json
 def power(table: Path, as_json: bool, **options: Any) -> None:
-    """Say how large the next test should be: the chance to find a difference, simulated from this test's variances."""
+    """Find the size of the next test: power to detect a difference, simulated from the variances of this test."""
     from sam_audio_bench.ratings.power import power_rows, smallest_designs
     from sam_audio_bench.ratings.table import Ratings
 
@@ -345,7 +348,7 @@ def _least(design: SmallestDesign, wanted: float) -> str:
 
 def _numbers(text: str, option: str, *, whole: bool) -> list[float]:
     try:
-        values = [float(word) for word in words(text, option)]
+        values = [float(word) for word in parse_names(text, option)]
     except ValueError:
         values = []
     if not values or any(value <= 0 or (whole and value != int(value)) for value in values):

@@ -146,9 +146,9 @@ def rater_ceilings(place: Path, *, seed: int = 0) -> dict[tuple[str, str], float
     if place.suffix != ".parquet" or not set(COLUMNS) <= set(pd.read_parquet(place).columns):
         return {}
     ratings = Ratings.read(place)
-    if ratings.votes or ratings.answers["rater"].nunique() < 2:
+    if ratings.votes or ratings.without_controls["rater"].nunique() < 2:
         return {}
-    by = "domain" if ratings.answers["domain"].notna().any() else None
+    by = "domain" if ratings.without_controls["domain"].notna().any() else None
     return {key: found.value for key, found in noise_ceilings(ratings, by=by, resamples=100, seed=seed).items()}
 
 

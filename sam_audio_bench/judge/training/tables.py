@@ -89,7 +89,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, tuple[float, float] | None, bool]:
         raise UsageError(
             f"expected ratings in {path}, found votes, which state which of two is better but not how good they are"
         )
-    return ratings.answers.reset_index(drop=True), ratings.scale, ratings.direction == "lower"
+    return ratings.without_controls.reset_index(drop=True), ratings.scale, ratings.direction == "lower"
 
 
 def _long(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

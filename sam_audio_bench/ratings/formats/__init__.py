@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.formats.columns import Choice, Parsed
+from sam_audio_bench.ratings.formats.columns import ColumnChoice, ParsedFile
 from sam_audio_bench.ratings.formats.lists import is_lists, parse_lists
 from sam_audio_bench.ratings.formats.long import is_long, parse_long
 from sam_audio_bench.ratings.formats.p808 import is_p808, parse_p808
@@ -30,14 +30,14 @@ from sam_audio_bench.ratings.formats.votes import is_votes, parse_votes
 from sam_audio_bench.ratings.formats.webmushra import is_webmushra, parse_webmushra
 from sam_audio_bench.ratings.formats.wide import is_wide, parse_wide
 
-__all__ = ["FORMATS", "Choice", "Format", "Parsed", "Source", "recognise"]
+__all__ = ["FORMATS", "ColumnChoice", "Format", "ParsedFile", "Source", "detect_format"]
 
 
 class Format(NamedTuple):
     """Detection and parser of a format."""
 
-    recognises: Callable[[Source, Choice], bool]
-    parse: Callable[[Source, Choice], Parsed]
+    recognises: Callable[[Source, ColumnChoice], bool]
+    parse: Callable[[Source, ColumnChoice], ParsedFile]
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -54,8 +54,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 """Formats by name; the first that recognises a file reads it."""
 
 
-def recognise(source: Source, choice: Choice, name: str | None = None) -> str:
-    """Name of the format of a file.
+def detect_format(source: Source, choice: ColumnChoice, name: str | None = None) -> str:
+    """Returns the name of the format of a file.
 
     Args:
         source: the file.

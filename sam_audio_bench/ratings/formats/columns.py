@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.formats.source import Source, parse_numbers
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 
-__all__ = ["NAMES", "Choice", "Parsed", "Roles", "extra_columns"]
+__all__ = ["ROLE_NAMES", "ColumnChoice", "ColumnRoles", "ParsedFile", "extra_columns"]
 
 _WORDS = {
     "rater": "rater raterid listener listenerid subject subjectid participant participantid worker workerid annotator "
@@ -38,15 +38,15 @@ _WORDS = {
     "played": "played allplayed audioplayed",
     "n_raters": "nraters nvotes votes n",
 }
-NAMES: Mapping[str, tuple[str, ...]] = {role: tuple(words.split()) for role, words in _WORDS.items()}
+ROLE_NAMES: Mapping[str, tuple[str, ...]] = {role: tuple(words.split()) for role, words in _WORDS.items()}
 """Known column names for each role, ignoring case and punctuation, the likeliest first."""
 
 ROLES = ("rater", "item", "group", "system", "domain", "axis", "score", "time", "trial", "session")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The user's choices for a file; None and empty mean: guess.
+class ColumnChoice:
+    """Columns that the user chose for a file; those that are None or empty are guessed.
 
     A role is the name of a column, or ``=TEXT`` for the same text in every row. ``score`` may name several columns or
     patterns: scores of several raters in the wide format, of several axes in the long one.
@@ -56,16 +56,16 @@ class Choice:
     score: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None  # columns of objective metrics; (): none
     pattern: str | None = None  # regular expression on the item with named groups item, system, domain, group, axis
-    missing: tuple[str, ...] = ()  # further texts that mean "no answer"
-    key: Path | None = None  # what the opaque names of a listening page stand for
+    missing: tuple[str, ...] = ()  # further texts that mean "no rating"
+    key: Path | None = None  # key.json of a planned test
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parsed:
+class ParsedFile:
     """One file as tidy rows, not yet completed: columns that the file does not have are missing."""
 
     frame: pd.DataFrame
-    columns: Mapping[str, str]  # role -> what it was read from, for the user to confirm
+    columns: Mapping[str, str]  # role -> source, for the user to confirm
     votes: bool = False
     metrics: tuple[str, ...] = ()
     anonymous: bool = False
@@ -74,12 +74,12 @@ class Parsed:
     notes: tuple[str, ...] = ()
 
 
-class Roles:
+class ColumnRoles:
     """Columns of one file by role; each column has at most one role."""
 
-    def __init__(self, source: Source, choice: Choice) -> None:
+    def __init__(self, source: Source, choice: ColumnChoice) -> None:
         self._source = source
-        self._plain = {_plain(name): name for name in reversed(source.columns)}
+        self._by_normalised_name = {_normalise(name): name for name in reversed(source.columns)}
         self._chosen = dict(choice.roles)
         self.found: dict[str, str] = {}
         for role, name in self._chosen.items():
@@ -87,7 +87,7 @@ class Roles:
                 self._check(role, name)
 
     def column(self, role: str) -> str | None:
-        """The column of a role, chosen or else guessed; None where there is none or a constant was chosen."""
+        """Returns the column of a role, chosen or else guessed; None if there is none or a constant was chosen."""
         if role in self._chosen:
             name = self._chosen[role]
             self.found[role] = name
@@ -95,15 +95,15 @@ class Roles:
         if role in self.found:
             return self.found[role]
         taken = {*self.found.values(), *self._chosen.values()}
-        for plain in NAMES[role]:
-            name = self._plain.get(plain, "")
+        for plain in ROLE_NAMES[role]:
+            name = self._by_normalised_name.get(plain, "")
             if name and name not in taken:
                 self.found[role] = name
                 return name
         return None
 
     def need(self, role: str) -> str:
-        """As `column`; raises UsageError where there is none."""
+        """Like `column`; raises UsageError if there is none."""
         name = self.column(role)
         if name is None:
             columns = ", ".join(self._source.columns[:12]) + (", …" if len(self._source.columns) > 12 else "")
@@ -117,7 +117,7 @@ class Roles:
         self.found.pop(role, None)
 
     def texts(self, frame: pd.DataFrame, roles: Sequence[str]) -> pd.DataFrame:
-        """The columns of ``roles`` that exist, renamed to their roles, with blanks as missing values."""
+        """Returns the existing columns of ``roles``, renamed to their roles, with blanks as missing values."""
         found = {}
         for role in roles:
             name = self.column(role)
@@ -136,7 +136,7 @@ class Roles:
 
 
 def extra_columns(frame: pd.DataFrame, taken: Sequence[str], missing: Sequence[str] = ()) -> pd.DataFrame:
-    """Columns without a role, as numbers where all their texts are numbers; a reserved name gets the suffix ``_``.
+    """Returns columns without a role, as numbers if all their texts are; a reserved name gets the suffix ``_``.
 
     `MEDIA_COLUMNS` are kept as texts, with a role or without.
     """
@@ -148,30 +148,30 @@ def extra_columns(frame: pd.DataFrame, taken: Sequence[str], missing: Sequence[s
         if name in taken:
             continue
         try:
-            values = _measured(frame[name], str(name), missing)
+            values = _to_numbers(frame[name], str(name), missing)
         except UsageError:
             values = _as_text(frame[name])
-        reserved = name in NAMES or name in ("source",)
+        reserved = name in ROLE_NAMES or name in ("source",)
         kept[f"{name}_" if reserved else str(name)] = values
     return pd.DataFrame(kept, index=frame.index)
 
 
-def _measured(column: pd.Series, name: str, missing: Sequence[str]) -> pd.Series:
-    """A column of numbers; of stored ones, truth values count as 1 and 0, and what is infinite as missing."""
+def _to_numbers(column: pd.Series, name: str, missing: Sequence[str]) -> pd.Series:
+    """Converts a column to numbers; stored booleans become 1 and 0, infinite numbers become missing."""
     if pd.api.types.is_numeric_dtype(column):
         column = column.astype("float64")
         column = column.where(np.isfinite(column))
-    return numbers(column, name, missing)
+    return parse_numbers(column, name, missing)
 
 
 def _as_text(column: pd.Series) -> pd.Series:
-    text = column.map(_word, na_action="ignore") if column.dtype == object else column.astype("str").str.strip()
+    text = column.map(_to_text, na_action="ignore") if column.dtype == object else column.astype("str").str.strip()
     return text.where(column.notna() & (text != ""), None)
 
 
-def _word(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else str(value)
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())

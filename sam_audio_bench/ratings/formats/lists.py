@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.formats.columns import Choice, Parsed, Roles
-from sam_audio_bench.ratings.formats.source import Source, numbers
+from sam_audio_bench.ratings.formats.columns import ColumnChoice, ColumnRoles, ParsedFile
+from sam_audio_bench.ratings.formats.source import Source, parse_numbers
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 
 __all__ = ["is_lists", "parse_lists"]
@@ -20,13 +20,13 @@ __all__ = ["is_lists", "parse_lists"]
 _ROLES = ("item", "group", "system", "domain", "trial", "session")
 
 
-def is_lists(source: Source, choice: Choice) -> bool:
+def is_lists(source: Source, choice: ColumnChoice) -> bool:
     """Whether records hold lists of numbers."""
     return any(_is_scores(value) for value in (source.records[0].values() if source.records else ()))
 
 
-def parse_lists(source: Source, choice: Choice) -> Parsed:
-    """One row per score; lists may differ in length.
+def parse_lists(source: Source, choice: ColumnChoice) -> ParsedFile:
+    """Reads one row per score; lists may differ in length.
 
     Raises:
         UsageError: no list of numbers, or a chosen axis that is missing.
@@ -39,18 +39,18 @@ def parse_lists(source: Source, choice: Choice) -> Parsed:
         )
     others = [{key: value for key, value in r.items() if key not in axes} for r in source.records]
     plain = pd.DataFrame(others, index=source.places)
-    roles = Roles(Source(path=source.path, table=plain), choice)
+    roles = ColumnRoles(Source(path=source.path, table=plain), choice)
     roles.need("item")
     stimuli = roles.texts(plain, _ROLES)
     kept = plain.drop(columns=[name for name in roles.found.values() if name in plain and name not in MEDIA_COLUMNS])
     parts = [_axis(stimuli.join(kept), axis, source, choice) for axis in axes]
     found = {**roles.found, "score": "lists of numbers", "axis": ", ".join(axes), "rater": "anonymous, by place"}
-    return Parsed(
+    return ParsedFile(
         frame=pd.concat(parts, ignore_index=True), columns=found, anonymous=True, metrics=choice.metrics or ()
     )
 
 
-def _axis(stimuli: pd.DataFrame, axis: str, source: Source, choice: Choice) -> pd.DataFrame:
+def _axis(stimuli: pd.DataFrame, axis: str, source: Source, choice: ColumnChoice) -> pd.DataFrame:
     lists = [entry for record in source.records if isinstance(entry := record.get(axis) or [], list)]
     if len(lists) < len(source.records):
         raise UsageError(
@@ -61,7 +61,7 @@ def _axis(stimuli: pd.DataFrame, axis: str, source: Source, choice: Choice) -> p
     flat = pd.Series([score for entry in lists for score in entry], index=places, dtype="object")
     long = stimuli.iloc[np.repeat(np.arange(len(lists)), lengths)].reset_index(drop=True)
     rater = [f"anonymous-{place:02}" for length in lengths for place in range(1, length + 1)]
-    scores = numbers(flat, f"{axis} of {source.path}", choice.missing).to_numpy()
+    scores = parse_numbers(flat, f"{axis} of {source.path}", choice.missing).to_numpy()
     return long.assign(rater=rater, axis=axis, score=scores)
 
 

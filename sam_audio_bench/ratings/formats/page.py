@@ -1,4 +1,4 @@
-"""Answers from our listening page: one JSON file per rater and session."""
+"""Ratings from our listening page: one JSON file per rater and session."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.answers import KEY_FIELDS, join_key
-from sam_audio_bench.ratings.formats.columns import Choice, Parsed
+from sam_audio_bench.ratings.blind_key import KEY_FIELDS, unblind_ratings
+from sam_audio_bench.ratings.formats.columns import ColumnChoice, ParsedFile
 from sam_audio_bench.ratings.formats.source import Source
 from sam_audio_bench.ratings.media import MEDIA_COLUMNS
 from sam_audio_bench.tabular import read_json
@@ -18,16 +18,16 @@ __all__ = ["SCHEMA", "is_page", "parse_page"]
 SCHEMA = "sabench-listening-test"
 _VERSION = 1
 _FIELDS = ("trial", "played", *KEY_FIELDS)
-_OPTIONAL = {"task", *MEDIA_COLUMNS}  # columns that a key fills
+_OPTIONAL = {"task", *MEDIA_COLUMNS}  # columns that are filled from a key
 
 
-def is_page(source: Source, choice: Choice) -> bool:
+def is_page(source: Source, choice: ColumnChoice) -> bool:
     """Whether the file states our schema."""
     return bool(source.records) and all(record.get("schema") == SCHEMA for record in source.records)
 
 
-def parse_page(source: Source, choice: Choice) -> Parsed:
-    """One row per answer and axis; ``choice.key`` maps trials to items and systems.
+def parse_page(source: Source, choice: ColumnChoice) -> ParsedFile:
+    """Reads one row per trial and axis; ``choice.key`` maps trials to items and systems.
 
     Raises:
         UsageError: another schema or version, a document without rater or answers, or blind trials without a key.
@@ -43,10 +43,10 @@ def parse_page(source: Source, choice: Choice) -> Parsed:
         "score": "axes",
         "time": "seconds",
     }
-    return Parsed(frame=pd.DataFrame(rows), columns=found, scale=(1.0, 5.0))
+    return ParsedFile(frame=pd.DataFrame(rows), columns=found, scale=(1.0, 5.0))
 
 
-def _rows(document: Mapping[str, object], source: Source, choice: Choice) -> list[dict[str, object]]:
+def _rows(document: Mapping[str, object], source: Source, choice: ColumnChoice) -> list[dict[str, object]]:
     if document.get("schema") != SCHEMA or document.get("version") != _VERSION:
         what = f"{document.get('schema')} {document.get('version')}"
         raise UsageError(f"expected {SCHEMA} {_VERSION} in {source.path}, found {what}; upgrade")
@@ -55,7 +55,7 @@ def _rows(document: Mapping[str, object], source: Source, choice: Choice) -> lis
     if not rater or not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         raise UsageError(f"expected a rater and a list of answers in {source.path}, found {', '.join(document)}")
     if choice.key is not None:
-        answers = join_key(answers, read_json(choice.key), choice.key.parent)
+        answers = unblind_ratings(answers, read_json(choice.key), choice.key.parent)
     fixed = {"rater": rater, "session": str(document.get("session") or rater), "test": document.get("test")}
     return [row for answer in answers for row in _answer(answer, fixed, source)]
 

@@ -13,10 +13,10 @@ import pyarrow
 from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.tabular import TextTable, parse_json, parse_json_lines, parse_table, read_text, unescape_formula
 
-__all__ = ["MISSING", "Source", "numbers", "read_source", "row_name", "table_of", "texts_of"]
+__all__ = ["MISSING", "Source", "as_table", "as_texts", "name_row", "parse_numbers", "read_source"]
 
 MISSING = ("", "na", "n/a", "nan", "none", "null", "-")
-"""Texts that mean "no answer", in any case."""
+"""Texts that mean "no rating", in any case."""
 
 _LARGEST = np.finfo("float64").max
 _COMMA_DECIMAL = r"[-+]?\d+,\d+"
@@ -28,14 +28,14 @@ _JSON = (".json", ".jsonl", ".ndjson")
 class Source:
     """Content of a file: either a table of texts or JSON records.
 
-    The index of a table, and ``places`` of records, say where rows are in the file: "row" or "record", and its number.
+    The index of a table, and ``places`` of records, locate rows in the file: "row" or "record", and its number.
     """
 
     path: Path
     table: pd.DataFrame | None = None
     records: list[dict[str, object]] = field(default_factory=list)
     places: pd.Index = field(default_factory=lambda: pd.Index([], dtype="int64", name="record"))
-    notes: tuple[str, ...] = ()  # what was left out of the file, or completed
+    notes: tuple[str, ...] = ()  # about omitted or completed content
 
     @property
     def columns(self) -> list[str]:
@@ -45,13 +45,13 @@ class Source:
         return list(dict.fromkeys(key for record in self.records for key in record))
 
 
-def table_of(source: Source) -> pd.DataFrame:
-    """The rows of a file of either kind."""
+def as_table(source: Source) -> pd.DataFrame:
+    """Returns the rows of a file of either kind as a table."""
     return source.table if source.table is not None else pd.DataFrame(source.records, index=source.places)
 
 
-def texts_of(source: Source) -> pd.DataFrame:
-    """The texts of a table; raises UsageError for JSON, where the format is one of delimited text."""
+def as_texts(source: Source) -> pd.DataFrame:
+    """Returns a table as texts; raises UsageError for JSON, as the format requires delimited text."""
     if source.table is None:
         raise UsageError(f"expected a table in {source.path}, found JSON; choose another --format")
     frame = source.table
@@ -91,18 +91,18 @@ def _parquet(path: Path) -> pd.DataFrame:
     return frame.rename(columns=str).set_axis(pd.RangeIndex(1, len(frame) + 1, name="row"), axis=0)
 
 
-def row_name(texts: pd.Series, place: int) -> str:
-    """How a message calls the row at a position: "row 3" as a text editor counts, "record 3" in a JSON list."""
+def name_row(texts: pd.Series, place: int) -> str:
+    """Returns the name of a row for messages: "row 3" as counted in a text editor, "record 3" in a JSON list."""
     return f"{texts.index.name or 'row'} {texts.index[place]}"
 
 
-def numbers(texts: pd.Series, where: str, missing: Sequence[str] = ()) -> pd.Series:
-    """Texts as floats; decimal commas are accepted in a column without decimal points.
+def parse_numbers(texts: pd.Series, where: str, missing: Sequence[str] = ()) -> pd.Series:
+    """Converts texts to floats; decimal commas are accepted in a column without decimal points.
 
     Args:
         texts: [rows] of texts or numbers.
         where: names the column in an error.
-        missing: further texts that mean "no answer", numbers in any notation; `MISSING` always does.
+        missing: further texts that mean "no rating", numbers in any notation, besides `MISSING`.
 
     Raises:
         UsageError: a text that is no finite number, a number that may have a thousands separator; the row is named.
@@ -122,16 +122,16 @@ def numbers(texts: pd.Series, where: str, missing: Sequence[str] = ()) -> pd.Ser
         place = int(np.flatnonzero(bad)[0])
         found = plain.iloc[place]
         shown = found if len(found) <= 40 else found[:40] + "…"
-        raise UsageError(f"expected numbers in {where}, found {shown!r} in {row_name(texts, place)}; correct it")
+        raise UsageError(f"expected numbers in {where}, found {shown!r} in {name_row(texts, place)}; correct it")
     return values.mask(values.isin(pd.to_numeric(pd.Series(missing, dtype="str"), errors="coerce").dropna()))
 
 
 def _commas(texts: pd.Series, where: str) -> bool:
-    """Whether texts have decimal commas; raises UsageError where these may as well separate thousands."""
+    """Whether texts have decimal commas; raises UsageError if these may also separate thousands."""
     if bool(texts.str.fullmatch(_THOUSANDS).all()):
         found = texts.iloc[0]
         raise UsageError(
-            f"expected numbers in {where}, found {found!r} in {row_name(texts, 0)}, which may be "
+            f"expected numbers in {where}, found {found!r} in {name_row(texts, 0)}, which may be "
             f"{found.replace(',', '')} or {found.replace(',', '.', 1)}; write numbers without thousands separators"
         )
     return bool(texts.str.fullmatch(_COMMA_DECIMAL).all())
@@ -143,12 +143,12 @@ def _records(path: Path, text: str, *, lines: bool) -> Source:
         if (first := next((number for number, value in found if isinstance(value, ValueError)), None)) is not None:
             error = dict(found)[first]
             what = f"found damage in row {first} ({error}){_hint(text)}"
-            raise UsageError(f"expected JSON in {path}, one object a line, {what}")
+            raise UsageError(f"expected JSON in {path}, one object per line, {what}")
     else:
         try:
             value = parse_json(text)
         except ValueError as error:
-            what = "; one object a line is a .jsonl file" if "Extra data" in str(error) else ""
+            what = "; one object per line is a .jsonl file" if "Extra data" in str(error) else ""
             raise UsageError(f"expected JSON in {path}, found damage ({error}){what}") from error
         found = list(enumerate(value if isinstance(value, list) else [value], 1))
     unit = "row" if lines else "record"
@@ -156,7 +156,7 @@ def _records(path: Path, text: str, *, lines: bool) -> Source:
     if strange or not found:
         where = f" in {unit} {strange[0]}" if strange else ""
         raise UsageError(
-            f"expected JSON objects in {path}, found something else{where}; one object a rated stimulus"
+            f"expected JSON objects in {path}, found something else{where}; one object per rated stimulus"
             + (_hint(text) if lines else "")
         )
     return Source(
@@ -167,7 +167,7 @@ def _records(path: Path, text: str, *, lines: bool) -> Source:
 
 
 def _hint(text: str) -> str:
-    """What to do with a list where lines are expected."""
+    """Suggests a fix for a JSON list in a file of JSON lines."""
     return "; a list of records is a .json file" if text.lstrip().startswith("[") else ""
 
 

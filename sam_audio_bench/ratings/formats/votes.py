@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.formats.columns import Choice, Parsed, Roles, extra_columns
-from sam_audio_bench.ratings.formats.source import Source, numbers, row_name, table_of
+from sam_audio_bench.ratings.formats.columns import ColumnChoice, ColumnRoles, ParsedFile, extra_columns
+from sam_audio_bench.ratings.formats.source import Source, as_table, name_row, parse_numbers
 
 __all__ = ["is_votes", "parse_votes", "read_choices"]
 
@@ -19,24 +19,24 @@ _WORDS = {
 _MEANING = {word: choice for choice, words in _WORDS.items() for word in words.split()}
 
 
-def is_votes(source: Source, choice: Choice) -> bool:
+def is_votes(source: Source, choice: ColumnChoice) -> bool:
     """Whether each row has two systems and a choice."""
-    roles = Roles(source, choice)
+    roles = ColumnRoles(source, choice)
     return all(roles.column(role) is not None for role in ("first", "second", "choice"))
 
 
-def parse_votes(source: Source, choice: Choice) -> Parsed:
+def parse_votes(source: Source, choice: ColumnChoice) -> ParsedFile:
     """One row per comparison; a choice may be a side, a number (1, 2, 0: tie) or the name of the preferred system.
 
     Raises:
         UsageError: a column is missing, a choice is unknown, or a system is compared with itself.
     """
-    frame = table_of(source)
-    roles = Roles(source, choice)
+    frame = as_table(source)
+    roles = ColumnRoles(source, choice)
     names = {role: roles.need(role) for role in ("first", "second", "choice")}
     tidy = roles.texts(frame, (*names, *_ROLES))
     if "time" in tidy:
-        tidy["time"] = numbers(tidy["time"], "the column of seconds")
+        tidy["time"] = parse_numbers(tidy["time"], "the column of seconds")
     for role in ("first", "second"):
         if tidy[role].isna().any():
             raise UsageError(
@@ -52,14 +52,14 @@ def parse_votes(source: Source, choice: Choice) -> Parsed:
         tidy["item"] = "unnamed"
     if "axis" not in tidy:
         tidy["axis"] = "preference"
-    return Parsed(
+    return ParsedFile(
         frame=tidy.join(extra_columns(frame, list(roles.found.values()))), columns=roles.found, votes=True,
         anonymous="rater" not in roles.found,
     )  # fmt: skip
 
 
 def read_choices(tidy: pd.DataFrame, source: Source) -> pd.Series:
-    """Each choice as first, second or tie.
+    """Converts choices to first, second or tie.
 
     Args:
         tidy: columns first, second and choice, whose choices are sides, numbers or names of systems.
@@ -80,5 +80,5 @@ def read_choices(tidy: pd.DataFrame, source: Source) -> pd.Series:
 
 
 def _row(marks: pd.Series) -> str:
-    """How a message calls the first row that is marked."""
-    return row_name(marks, int(marks.to_numpy().argmax()))
+    """Returns the name of the first marked row, for messages."""
+    return name_row(marks, int(marks.to_numpy().argmax()))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.formats.columns import Choice, Parsed, Roles, extra_columns
-from sam_audio_bench.ratings.formats.source import Source, numbers, texts_of
+from sam_audio_bench.ratings.formats.columns import ColumnChoice, ColumnRoles, ParsedFile, extra_columns
+from sam_audio_bench.ratings.formats.source import Source, as_texts, parse_numbers
 from sam_audio_bench.ratings.formats.votes import read_choices
 
 __all__ = ["is_webmushra", "parse_webmushra"]
@@ -19,14 +19,14 @@ _MUSHRA = {"rating_stimulus", "rating_score", "trial_id"}
 _PAIRS = {"choice_reference", "choice_non_reference", "choice_answer", "trial_id"}
 
 
-def is_webmushra(source: Source, choice: Choice) -> bool:
+def is_webmushra(source: Source, choice: ColumnChoice) -> bool:
     """Whether the columns are webMUSHRA's."""
     return source.table is not None and (set(source.columns) >= _MUSHRA or set(source.columns) >= _PAIRS)
 
 
-def parse_webmushra(source: Source, choice: Choice) -> Parsed:
-    """One row per rated stimulus or vote; ``trial_id`` is the item, ``session_test_id`` the session."""
-    frame = texts_of(source)
+def parse_webmushra(source: Source, choice: ColumnChoice) -> ParsedFile:
+    """Reads one row per rated stimulus or vote; ``trial_id`` is the item, ``session_test_id`` the session."""
+    frame = as_texts(source)
     if not is_webmushra(source, choice):
         raise UsageError(f"expected columns of webMUSHRA in {source.path}, found {', '.join(source.columns[:12])}")
     votes = set(source.columns) >= _PAIRS
@@ -37,14 +37,14 @@ def parse_webmushra(source: Source, choice: Choice) -> Parsed:
         "session": "session_test_id",
         **choice.roles,
     }
-    roles = Roles(
-        source, Choice(roles={role: name for role, name in chosen.items() if name in frame or name[0] == "="})
+    roles = ColumnRoles(
+        source, ColumnChoice(roles={role: name for role, name in chosen.items() if name in frame or name[0] == "="})
     )
     for role in ("rater", "item"):
         roles.need(role)
     tidy = roles.texts(frame, ("rater", "item", "session", "domain", "group"))
     if f"{prefix}_time" in frame:
-        tidy["time"] = numbers(frame[f"{prefix}_time"], f"{prefix}_time") / 1000
+        tidy["time"] = parse_numbers(frame[f"{prefix}_time"], f"{prefix}_time") / 1000
     used = [f"{prefix}_time", *roles.found.values()]
     if votes:
         first, second = frame["choice_reference"].str.strip(), frame["choice_non_reference"].str.strip()
@@ -54,20 +54,20 @@ def parse_webmushra(source: Source, choice: Choice) -> Parsed:
         used += sorted(_PAIRS)
     else:
         stimulus = frame["rating_stimulus"].str.strip()
-        score = numbers(frame["rating_score"], "rating_score", choice.missing)
+        score = parse_numbers(frame["rating_score"], "rating_score", choice.missing)
         tidy = tidy.assign(system=stimulus, score=score, axis="quality", kind=_kinds(stimulus))
         used += sorted(_MUSHRA)
     found = {
         **roles.found,
         **({"choice": "choice_answer"} if votes else {"system": "rating_stimulus", "score": "rating_score"}),
     }
-    return Parsed(
+    return ParsedFile(
         frame=tidy.join(extra_columns(frame, used)), columns=found, votes=votes, scale=None if votes else (0.0, 100.0)
     )
 
 
 def _rater_column(frame: pd.DataFrame) -> str:
-    """Column of the name that a planned test asks for, else of the session, as webMUSHRA does not ask for names."""
+    """Returns the column of names, which planned tests have, else of the session: webMUSHRA requests no names."""
     if "rater" in frame and (frame["rater"].str.strip() != "").all():
         return "rater"
     return "session_uuid" if "session_uuid" in frame else "session_test_id"

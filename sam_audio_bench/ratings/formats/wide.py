@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from sam_audio_bench.errors import UsageError
-from sam_audio_bench.ratings.formats.columns import ROLES, Choice, Parsed, Roles, extra_columns
-from sam_audio_bench.ratings.formats.source import MISSING, Source, numbers, texts_of
+from sam_audio_bench.ratings.formats.columns import ROLES, ColumnChoice, ColumnRoles, ParsedFile, extra_columns
+from sam_audio_bench.ratings.formats.source import MISSING, Source, as_texts, parse_numbers
 
 __all__ = ["is_wide", "parse_wide"]
 
@@ -36,41 +36,44 @@ _OF_RATERS = ("score", "axis", "rater")
 _Family = dict[str, str]  # number -> column
 
 
-def is_wide(source: Source, choice: Choice) -> bool:
+def is_wide(source: Source, choice: ColumnChoice) -> bool:
     """Whether the table has a family of numbered columns with scores of several raters."""
     if source.table is None:
         return False
     return any(_is_score(stem) for stem in _families(source.table)[0])
 
 
-def parse_wide(source: Source, choice: Choice) -> Parsed:
-    """One row per rater and stimulus with a score.
+def parse_wide(source: Source, choice: ColumnChoice) -> ParsedFile:
+    """Reads one row per rater and stimulus with a score.
 
     Raises:
         UsageError: no family of columns, a score that is no number, or a score without a rater.
     """
-    frame = source.table if source.table is not None else texts_of(source)
-    scores, names = _chosen(source, choice) if choice.score else _guessed(source)
+    frame = source.table if source.table is not None else as_texts(source)
+    scores, names = _choose_families(source, choice) if choice.score else _guess_families(source)
     used = [column for family in (*scores.values(), names) for column in family.values()]
-    roles = Roles(Source(path=source.path, table=frame.drop(columns=used)), _without_rater(choice))
+    roles = ColumnRoles(Source(path=source.path, table=frame.drop(columns=used)), _without_rater(choice))
     roles.need("item")
     stimuli = roles.texts(
         frame, [role for role in ROLES if role not in _OF_RATERS or (role == "axis" and role in choice.roles)]
     )
     values = {axis: _matrix(frame, family, choice) for axis, family in scores.items()}
     extras = extra_columns(frame, [*used, *roles.found.values()], choice.missing)
-    means = _means(extras, values)
+    means = _find_mean_columns(extras, values)
     stimuli, notes = _sessions(stimuli, frame, names, roles)
     parts = [
-        _long(stimuli.join(extras), matrix, means.get(axis, axis), _raters(frame, scores[axis], names, source))
+        _to_long(stimuli.join(extras), matrix, means.get(axis, axis), _raters(frame, scores[axis], names, source))
         for axis, matrix in values.items()
     ]
     numeric = [
         str(name) for name in extras if pd.api.types.is_numeric_dtype(extras[name]) and name not in means.values()
     ]
-    found = {"score": _shown(scores), "rater": _shown({"": names}) if names else "the columns of scores"}
+    found = {
+        "score": _describe_families(scores),
+        "rater": _describe_families({"": names}) if names else "the columns of scores",
+    }
     axis = {"axis": roles.found.get("axis") or ", ".join(means.get(name, name) for name in values)}
-    return Parsed(
+    return ParsedFile(
         frame=pd.concat(parts, ignore_index=True),
         columns={**roles.found, **found, **axis},
         metrics=tuple(numeric if choice.metrics is None else choice.metrics),
@@ -78,14 +81,14 @@ def parse_wide(source: Source, choice: Choice) -> Parsed:
     )
 
 
-def _without_rater(choice: Choice) -> Choice:
-    """The choice of the columns that describe the stimulus."""
+def _without_rater(choice: ColumnChoice) -> ColumnChoice:
+    """Returns the choice without the column of raters."""
     roles = {role: name for role, name in choice.roles.items() if role != "rater"}
-    return Choice(roles=roles, metrics=choice.metrics, pattern=choice.pattern, missing=choice.missing)
+    return ColumnChoice(roles=roles, metrics=choice.metrics, pattern=choice.pattern, missing=choice.missing)
 
 
 def _families(frame: pd.DataFrame) -> tuple[dict[str, _Family], dict[str, _Family]]:
-    """Families of numbered columns with numbers, and those with texts, by stem."""
+    """Returns families of numbered columns with numbers, and those with texts, by stem."""
     families: dict[str, _Family] = {}
     for name in map(str, frame.columns):
         match = _NUMBERED.fullmatch(name)
@@ -99,22 +102,22 @@ def _families(frame: pd.DataFrame) -> tuple[dict[str, _Family], dict[str, _Famil
 def _numeric(frame: pd.DataFrame, family: _Family) -> bool:
     """Whether nearly all texts are numbers; other texts are errors that `numbers` reports."""
     texts = frame[list(family.values())].to_numpy().astype(str).ravel()
-    said = [text.strip().replace(",", ".") for text in texts[:2000] if text.strip().lower() not in MISSING]
-    right = sum(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", text) is not None for text in said)
-    return bool(said) and right > 0.5 * len(said)
+    present = [text.strip().replace(",", ".") for text in texts[:2000] if text.strip().lower() not in MISSING]
+    right = sum(re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", text) is not None for text in present)
+    return bool(present) and right > 0.5 * len(present)
 
 
 def _is_score(stem: str) -> bool:
     return any(word in stem.casefold() for word in _SCORE_WORDS)
 
 
-def _guessed(source: Source) -> tuple[dict[str, _Family], _Family]:
+def _guess_families(source: Source) -> tuple[dict[str, _Family], _Family]:
     assert source.table is not None
     numeric, texts = _families(source.table)
     scores = {stem: family for stem, family in numeric.items() if _is_score(stem)} or numeric
     if not scores:
         raise UsageError(
-            f"expected a column a rater in {source.path}, such as rating_1, rating_2, found none; "
+            f"expected a column per rater in {source.path}, such as rating_1, rating_2, found none; "
             "name them with --score 'PATTERN*', or choose another --format"
         )
     numbers_of = set(next(iter(scores.values())))
@@ -122,21 +125,21 @@ def _guessed(source: Source) -> tuple[dict[str, _Family], _Family]:
     return scores, names
 
 
-def _chosen(source: Source, choice: Choice) -> tuple[dict[str, _Family], _Family]:
+def _choose_families(source: Source, choice: ColumnChoice) -> tuple[dict[str, _Family], _Family]:
     families: dict[str, _Family] = {}
     for pattern in choice.score:
-        family = _matching(source, "--score", pattern)
+        family = _match_columns(source, "--score", pattern)
         families[_axis_of(pattern)] = {**families.get(_axis_of(pattern), {}), **family}
     rater = choice.roles.get("rater", "")
-    return families, _matching(source, "--rater", rater) if rater else {}
+    return families, _match_columns(source, "--rater", rater) if rater else {}
 
 
 def _axis_of(pattern: str) -> str:
-    """``clarity_*`` gives the axis clarity; columns named one by one share the axis score."""
+    """Returns the axis of a pattern: ``clarity_*`` has the axis clarity; single columns share the axis score."""
     return pattern.rstrip("*?[]0-9").rstrip("_-. ") if set("*?[") & set(pattern) else "score"
 
 
-def _matching(source: Source, option: str, pattern: str) -> _Family:
+def _match_columns(source: Source, option: str, pattern: str) -> _Family:
     columns = [name for name in source.columns if fnmatch.fnmatchcase(name, pattern)]
     if not columns:
         raise UsageError(
@@ -147,14 +150,14 @@ def _matching(source: Source, option: str, pattern: str) -> _Family:
     return {match[2] if match else name: name for match, name in zip(matches, columns, strict=True)}
 
 
-def _matrix(frame: pd.DataFrame, family: _Family, choice: Choice) -> np.ndarray:
-    """Scores [rows, raters]; NaN where there is none."""
-    columns = [numbers(frame[name], f"column {name}", choice.missing) for name in family.values()]
+def _matrix(frame: pd.DataFrame, family: _Family, choice: ColumnChoice) -> np.ndarray:
+    """Returns scores [rows, raters]; NaN if missing."""
+    columns = [parse_numbers(frame[name], f"column {name}", choice.missing) for name in family.values()]
     return np.stack([column.to_numpy() for column in columns], axis=1)
 
 
 def _raters(frame: pd.DataFrame, family: _Family, names: _Family, source: Source) -> np.ndarray:
-    """Rater of each score: [rows, raters] of texts."""
+    """Returns the rater of each score: [rows, raters] of texts."""
     if not names:
         return np.tile(np.array(list(family.values()), dtype=object), (len(frame), 1))
     missing = sorted(set(family) - set(names))
@@ -165,7 +168,7 @@ def _raters(frame: pd.DataFrame, family: _Family, names: _Family, source: Source
     return np.stack([frame[names[number]].astype("str").str.strip().to_numpy(object) for number in family], axis=1)
 
 
-def _long(stimuli: pd.DataFrame, scores: np.ndarray, axis: str, raters: np.ndarray) -> pd.DataFrame:
+def _to_long(stimuli: pd.DataFrame, scores: np.ndarray, axis: str, raters: np.ndarray) -> pd.DataFrame:
     rows, columns = np.nonzero(~np.isnan(scores))
     long = stimuli.iloc[rows].reset_index(drop=True)
     chosen = raters[rows, columns]
@@ -173,8 +176,8 @@ def _long(stimuli: pd.DataFrame, scores: np.ndarray, axis: str, raters: np.ndarr
     return long.assign(rater=pd.Series(chosen, dtype="object").replace("", None), score=scores[rows, columns], **named)
 
 
-def _means(extras: pd.DataFrame, values: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Columns that hold the mean over raters: they name the axis and are not metrics."""
+def _find_mean_columns(extras: pd.DataFrame, values: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Returns columns that hold the mean over raters, by axis: they name the axis and are not metrics."""
     found = {}
     for axis, matrix in values.items():
         counts = (~np.isnan(matrix)).sum(axis=1)
@@ -187,9 +190,9 @@ def _means(extras: pd.DataFrame, values: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def _sessions(
-    stimuli: pd.DataFrame, frame: pd.DataFrame, names: _Family, roles: Roles
+    stimuli: pd.DataFrame, frame: pd.DataFrame, names: _Family, roles: ColumnRoles
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A guessed group that determines the raters is a session of the test, not a recording."""
+    """Turns a guessed group that determines the raters into a session of the test: it is no recording."""
     column = roles.found.get("group")
     if column is None or not names or "session" in roles.found:
         return stimuli, ()
@@ -202,7 +205,7 @@ def _sessions(
     return stimuli.rename(columns={"group": "session"}), (note,)
 
 
-def _shown(families: Mapping[str, _Family]) -> str:
+def _describe_families(families: Mapping[str, _Family]) -> str:
     parts: Sequence[str] = [
         f"{columns[0]} … {columns[-1]}" for columns in map(list, (f.values() for f in families.values()))
     ]

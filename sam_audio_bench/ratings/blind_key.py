@@ -1,4 +1,4 @@
-"""Resolves the blind names of a listening test in its answers."""
+"""Resolves the blind names of a listening test in its ratings."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = [
     "KeyMixture",
     "KeyOrigin",
     "KeyTrial",
-    "join_key",
-    "join_table",
+    "unblind_ratings",
+    "unblind_table",
 ]
 
 KEY_SCHEMA = "sabench-listening-key"
 KEY_VERSION = 1
 KEY_FIELDS = ("item", "group", "task", "domain", "system", "kind", "expected", *MEDIA_COLUMNS)
-"""Fields that the key holds for a trial.
+"""Fields of a trial in the key.
 
-``expected`` is the right answer by axis, or None where there is none. The mixture and the target are the
-loudness-matched files of the test. A trap has neither, so that no judge is trained on beeps; tests show no video.
+``expected`` is the expected rating by axis, or None. The mixture and the target are the loudness-matched files of the
+test. A trap has neither, so that no judge is trained on beeps; tests show no video.
 """
 
 
 class KeyOrigin(TypedDict):
-    """Which item of which task a sound is from."""
+    """Item and task that a sound is from."""
 
     item: str
     group: str
@@ -44,25 +44,25 @@ class KeyOrigin(TypedDict):
 
 
 class KeyTrial(KeyOrigin):
-    """What is rated in a trial, and paths relative to the key."""
+    """The stimulus of a trial; paths are relative to the key."""
 
     system: str | None
-    kind: str  # as in the column of ratings
+    kind: str  # as in the table of ratings
     expected: dict[str, int] | None
     mixture: str  # blind name
     audio: str | None  # None: no chosen format uses it
 
 
-class AskedRecording(TypedDict):
-    """What is asked of a recording, and its path relative to the key."""
+class PromptedRecording(TypedDict):
+    """Prompt of a recording, and its path relative to the key."""
 
     text: str | None
     spans: str | None
     audio: str
 
 
-class KeyMixture(KeyOrigin, AskedRecording):
-    """A recording and what is asked of it."""
+class KeyMixture(KeyOrigin, PromptedRecording):
+    """A recording with its origin and prompt."""
 
 
 class Key(TypedDict):
@@ -78,49 +78,50 @@ class Key(TypedDict):
     trials: dict[str, KeyTrial]
 
 
-def join_key(answers: Iterable[Mapping[str, object]], key: Key, folder: Path) -> list[dict[str, object]]:
-    """Adds `KEY_FIELDS` to answers of the listening page.
+def unblind_ratings(ratings: Iterable[Mapping[str, object]], key: Key, folder: Path) -> list[dict[str, object]]:
+    """Adds `KEY_FIELDS` to ratings of the listening page.
 
     Args:
-        answers: each with the blind name of its ``trial``.
+        ratings: each with the blind name of its ``trial``.
         key: content of the ``key.json`` that was written with the page.
-        folder: where that file lies.
+        folder: of that file.
 
     Returns:
-        Copies of the answers, in their order.
+        Copies of the ratings, in order.
 
     Raises:
-        UsageError: no key of this version, or an unknown trial, which means that the key belongs to another test.
+        UsageError: not a key of this version, or an unknown trial, so that the key belongs to another test.
     """
-    trials = _trials(key, folder)
+    trials = _resolve_trials(key, folder)
     joined = []
-    for answer in answers:
-        name = answer.get("trial")
+    for rating in ratings:
+        name = rating.get("trial")
         if name not in trials:
             raise UsageError(
                 f"expected trials of the test {key.get('test')}, found {name!r}; give the key.json of the same plan"
             )
-        joined.append({**answer, **trials[name]})
+        joined.append({**rating, **trials[name]})
     return joined
 
 
-def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
-    """Names items and systems in answers that webMUSHRA or the P.808 toolkit gave to a planned test.
+def unblind_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
+    """Adds `KEY_FIELDS` to results of webMUSHRA or the P.808 toolkit for a planned test.
 
     Args:
-        frame: one row per answer. Of webMUSHRA, ``item`` is the blind name of a page and ``system`` that of a stimulus,
-            or ``reference`` or ``anchor``; of P.808, ``item`` is the address of a clip, which ends in a blind name.
+        frame: one row per rating. For webMUSHRA, ``item`` is the blind name of a page and ``system`` that of a
+            stimulus, or ``reference`` or ``anchor``; for P.808, ``item`` is the address of a clip, which ends in a
+            blind name.
         key: content of ``key.json``.
-        folder: where that file lies.
+        folder: of that file.
 
     Returns:
         A copy with `KEY_FIELDS`; ``expected`` is filled in if the tool does not state it, from the first axis of the
         key, as these tools ask one question.
 
     Raises:
-        UsageError: no key of this version, or a stimulus that it does not know.
+        UsageError: not a key of this version, or an unknown stimulus.
     """
-    trials = _trials(key, folder)
+    trials = _resolve_trials(key, folder)
     on_pages = {(key["trials"][name]["mixture"], one["system"]): one for name, one in trials.items() if one["system"]}
     systems = frame["system"] if "system" in frame else pd.Series(None, index=frame.index, dtype="object")
     rows = []
@@ -133,26 +134,26 @@ def join_table(frame: pd.DataFrame, key: Key, folder: Path) -> pd.DataFrame:
             )
         rows.append(row)
     found = pd.DataFrame(rows, index=frame.index, columns=list(KEY_FIELDS))
-    known = found["expected"].map(lambda answers: next(iter(answers.values())), na_action="ignore").astype("float64")
+    known = found["expected"].map(lambda ratings: next(iter(ratings.values())), na_action="ignore").astype("float64")
     found["expected"] = frame["expected"].fillna(known) if "expected" in frame else known
     return frame.drop(columns=[name for name in found if name in frame]).join(found)
 
 
-class _Read(TypedDict):
-    """What is read of a key."""
+class _KeyContent(TypedDict):
+    """The parts of a key that are read."""
 
-    mixtures: dict[str, AskedRecording]
+    mixtures: dict[str, PromptedRecording]
     trials: dict[str, KeyTrial]
 
 
-def _checked(key: Key) -> _Read:
-    """A key as far as it is read; raises UsageError for another file, another version or a damaged one."""
+def _validate_key(key: Key) -> _KeyContent:
+    """Validates a key; raises UsageError for another file, another version or a damaged one."""
     schema, version = (key.get("schema"), key.get("version")) if isinstance(key, dict) else (None, None)
     if (schema, version) != (KEY_SCHEMA, KEY_VERSION):
         found = f"{schema} {version}" if schema else "another file"
         raise UsageError(f"expected the key.json of a listening test, {KEY_SCHEMA} {KEY_VERSION}, found {found}")
     try:
-        whole = msgspec.convert(key, _Read)
+        whole = msgspec.convert(key, _KeyContent)
     except msgspec.ValidationError as error:
         raise UsageError(
             f"expected the whole key.json of a test, found damage ({error}); plan the test again"
@@ -162,9 +163,9 @@ def _checked(key: Key) -> _Read:
     return whole
 
 
-def _trials(key: Key, folder: Path) -> dict[str, dict[str, object]]:
-    """`KEY_FIELDS` of every trial by blind name; paths are absolute."""
-    read, base = _checked(key), folder.resolve()
+def _resolve_trials(key: Key, folder: Path) -> dict[str, dict[str, object]]:
+    """Returns `KEY_FIELDS` of every trial by blind name, with absolute paths."""
+    read, base = _validate_key(key), folder.resolve()
     trials = {}
     for name, trial in read["trials"].items():
         recording = read["mixtures"][trial["mixture"]]

@@ -1,4 +1,4 @@
-"""Lists that a user writes with commas, attributes and names of run folders."""
+"""Types and parsers of command-line arguments: runs, leaderboards, comma-separated names, slicings."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import click
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import expand_home, is_url
 
-__all__ = ["BOARD_AT", "RUN", "attribute_and_points", "is_fetched", "words"]
+__all__ = ["BOARD_OR_URL", "RUN_OR_URL", "is_fetched", "parse_names", "parse_slicing"]
 
 
 class _Run(click.ParamType[Path | str]):
-    """A run folder or a folder of some: a path, or a URL, which stays a text."""
+    """A run folder or a folder of runs: a path, or a URL, which stays a string."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        """The text as what it is."""
+        """Returns a path, or the URL as it is."""
         return value if is_url(value) else expand_home(value)
 
 
-RUN = _Run()
-"""The type of arguments that name runs."""
+RUN_OR_URL = _Run()
+"""Type of arguments for runs."""
 
-_FETCHED: set[Path] = set()  # leaderboards of URLs
+_FETCHED: set[Path] = set()  # local copies of leaderboards at URLs
 
 
 class _Board(click.ParamType[Path]):
@@ -35,7 +35,7 @@ class _Board(click.ParamType[Path]):
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The folder; raises the errors of `fetch_board`."""
+        """Returns the folder; raises the errors of `fetch_board`."""
         if not is_url(value):
             return Path(expand_home(value))
         from sam_audio_bench.leaderboard.fetching import fetch_board
@@ -45,8 +45,8 @@ class _Board(click.ParamType[Path]):
         return folder
 
 
-BOARD_AT = _Board()
-"""The type of arguments that name a leaderboard that is only read."""
+BOARD_OR_URL = _Board()
+"""Type of arguments for leaderboards that are only read."""
 
 
 def is_fetched(board: Path) -> bool:
@@ -54,10 +54,10 @@ def is_fetched(board: Path) -> bool:
     return board in _FETCHED
 
 
-def words(text: str, option: str) -> list[str]:
-    """The names in ``text``, apart by commas; raises UsageError where there is none.
+def parse_names(text: str, option: str) -> list[str]:
+    """Splits comma-separated names; raises UsageError if there are none.
 
-    >>> words("sdr, visqol", "--metrics")
+    >>> parse_names("sdr, visqol", "--metrics")
     ['sdr', 'visqol']
     """
     found = [word.strip() for word in text.split(",") if word.strip()]
@@ -66,10 +66,10 @@ def words(text: str, option: str) -> list[str]:
     return found
 
 
-def attribute_and_points(text: str) -> tuple[str, list[float]]:
-    """What ``--by`` says: an attribute, and where it is cut; raises UsageError for points that are no numbers.
+def parse_slicing(text: str) -> tuple[str, list[float]]:
+    """Parses a value of ``--by``: an attribute and its cut points; raises UsageError for invalid numbers.
 
-    >>> attribute_and_points("snr:-10,0"), attribute_and_points("kind")
+    >>> parse_slicing("snr:-10,0"), parse_slicing("kind")
     (('snr', [-10.0, 0.0]), ('kind', []))
     """
     name, colon, numbers = text.rpartition(":")
