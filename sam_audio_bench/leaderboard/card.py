@@ -10,7 +10,7 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.separators import CARDS
 
-__all__ = ["FIELDS", "Card", "card_of"]
+__all__ = ["FIELDS", "Card", "build_card"]
 
 
 class Card(TypedDict):
@@ -34,7 +34,7 @@ training_data = ["FSD50K"]
 links = ["https://example.org/paper"]"""
 
 
-def card_of(separator: str, file: Path | None) -> Card:
+def build_card(separator: str, file: Path | None) -> Card:
     """The card of a separator; whether what a file states is of the right type, `validate` says.
 
     Args:
@@ -69,7 +69,7 @@ def _known(separator: str) -> dict[str, object]:
 
 def _stated(file: Path) -> dict[str, object]:
     if file.suffix == ".json":
-        found: object = safe_io.load(file)
+        found: object = safe_io.load_json(file)
     else:
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))

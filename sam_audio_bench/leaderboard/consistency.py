@@ -9,12 +9,11 @@ from pathlib import Path
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.board import BOARDS, read_boards
-from sam_audio_bench.leaderboard.labels import REPORTED, folder_of
-from sam_audio_bench.leaderboard.names import look_alikes
+from sam_audio_bench.leaderboard.name_checks import look_alikes
 from sam_audio_bench.leaderboard.previews import PREVIEWS, preview_problems
 from sam_audio_bench.leaderboard.reported import reported_problems
 from sam_audio_bench.leaderboard.score_checks import implied_mixture_scores
-from sam_audio_bench.leaderboard.submission import HEADER, Submission, find_submissions
+from sam_audio_bench.leaderboard.submission import HEADER, REPORTED, Submission, find_submissions, submission_folder
 
 __all__ = ["leaderboard_problems"]
 
@@ -114,7 +113,7 @@ def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[obje
     except StoreError as error:
         yield str(error)
         return
-    yield from log.growth_problems(entries, before)
+    yield from log.append_only_problems(entries, before)
     digests = {entry.key: entry.submission_sha256 for entry in entries if entry.event == "submitted"}
     for submission in submissions:
         key = submission.separator, submission.revision
@@ -123,9 +122,12 @@ def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[obje
                 f"expected an entry for {key[0]} {key[1]}, found none: an interrupted submit leaves that; remove the "
                 "folder and use `sabench leaderboard submit`"
             )
-        elif digests[key] not in (safe_io.digest(submission.path / HEADER), log.text_digest(submission.path / HEADER)):
+        elif digests[key] not in (
+            safe_io.file_digest(submission.path / HEADER),
+            log.text_digest(submission.path / HEADER),
+        ):
             yield f"expected {key[0]} {key[1]} as it was submitted, found another {HEADER}: submit a new revision"
     there = {path.relative_to(root / "results") for path in find_submissions(root / "results")}
     for separator, revision in digests:
-        if folder_of(Path(), separator, revision) not in there:
+        if submission_folder(Path(), separator, revision) not in there:
             yield f"expected the folder of {separator} {revision}, found none: withdrawing keeps the row"

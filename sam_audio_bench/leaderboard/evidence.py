@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-__all__ = ["FILE", "Evidence", "evidence_of"]
+__all__ = ["FILE", "Evidence", "find_evidence"]
 
 FILE = Path(__file__).with_name("listener_evidence.json")
 
@@ -29,7 +29,7 @@ class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
     systems_pcc: float  # over the means of systems
 
 
-def evidence_of(metric: str, weights_sha256: str | None) -> list[Evidence]:
+def find_evidence(metric: str, weights_sha256: str | None) -> list[Evidence]:
     """What is known of a metric with these weights, by test; empty: it was not held against listeners."""
     known = msgspec.json.decode(FILE.read_bytes(), type=list[Evidence])
     return [one for one in known if (one.metric, one.weights_sha256) == (metric, weights_sha256)]

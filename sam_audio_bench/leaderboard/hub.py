@@ -12,13 +12,13 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json
-from sam_audio_bench.leaderboard.item_lists import known_task
+from sam_audio_bench.leaderboard.item_lists import find_task_card
 from sam_audio_bench.leaderboard.records import Aggregate, SubmissionRecord, SubmittedTask
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.tasks import TASKS
 
-__all__ = ["card_block", "evaluation_results", "write_hub_files", "write_space"]
+__all__ = ["evaluation_results", "results_block", "write_hub_files", "write_space"]
 
 _BEGIN, _END = "<!-- sabench results -->", "<!-- end of sabench results -->"
 _SPACE = """---
@@ -61,7 +61,7 @@ def evaluation_results(header: SubmissionRecord) -> str:
     return "\n".join(lines) + "\n"
 
 
-def card_block(header: SubmissionRecord) -> str:
+def results_block(header: SubmissionRecord) -> str:
     """Markdown of all results, between two comments by which a later block replaces it."""
     units = {metric.id: metric.unit for metric in header.metrics}
     lines = [_BEGIN, "", "| task | metric | mean | 95 % interval | items |", "| --- | --- | --- | --- | --- |"]
@@ -81,7 +81,7 @@ def write_hub_files(folder: Path, header: SubmissionRecord) -> list[Path]:
         text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"expected a model card in UTF-8 at {readme}, found another file ({error})") from error
-    block, old = card_block(header), re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.DOTALL)
+    block, old = results_block(header), re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.DOTALL)
     text = old.sub(lambda _: block, text) if old.search(text) else f"{text.rstrip()}\n\n{block}".lstrip()
     for path, content in ((results, evaluation_results(header)), (readme, text)):
         with atomic_write(path) as temporary:
@@ -90,12 +90,12 @@ def write_hub_files(folder: Path, header: SubmissionRecord) -> list[Path]:
 
 
 def _dataset(task: SubmittedTask) -> str:
-    repository = known_task(task.id).repository if task.split == "test" else ""
+    repository = find_task_card(task.id).repository if task.split == "test" else ""
     return repository or f"{task.id if task.id not in TASKS else 'sam-audio-bench'}/{task.split}"
 
 
 def _main_metric(task: SubmittedTask) -> str:
-    wanted = known_task(task.id).main_metric
+    wanted = find_task_card(task.id).main_metric
     return wanted if wanted in task.metrics else task.metrics[0]
 
 
@@ -128,14 +128,14 @@ def write_space(root: Path, folder: Path) -> list[Path]:
         Files written.
 
     Raises:
-        UsageError: a README.md of anything but a static Space, or what `build` refuses.
+        UsageError: a README.md of anything but a static Space, or what `build_site` refuses.
     """
-    from sam_audio_bench.leaderboard.site import build
+    from sam_audio_bench.leaderboard.site import build_site
 
     readme, attributes = folder / "README.md", folder / ".gitattributes"
     if readme.exists() and not re.match(r"---\n(?:(?!---\n).*\n)*?sdk: *static\s", readme.read_text(encoding="utf-8")):
         raise UsageError(f"expected the front matter of a Space with `sdk: static` in {readme}, found none; remove it")
-    pages = build(root, folder)
+    pages = build_site(root, folder)
     known = attributes.read_text(encoding="utf-8") if attributes.exists() else ""
     lacking = [f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE if f"{name} " not in known]
     texts = {readme: _SPACE} if not readme.exists() else {}

@@ -15,7 +15,7 @@ from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.tasks.data import digest_of_ids
 from sam_audio_bench.tasks.recipes import compute_revision, list_task_recipes
 
-__all__ = ["ItemList", "item_list", "known_task"]
+__all__ = ["ItemList", "find_task_card", "load_item_list"]
 
 
 _PARTS = (("mini", "paper"), ("test", "paper"), ("test", "full"))
@@ -36,7 +36,7 @@ class ItemList:
         return digest_of_ids(self.groups)
 
 
-def known_task(name: str) -> TaskCard:
+def find_task_card(name: str) -> TaskCard:
     """The card of a task of the catalogue or of an installed plugin.
 
     Raises:
@@ -51,7 +51,7 @@ def known_task(name: str) -> TaskCard:
     return card
 
 
-def item_list(task: Selection) -> ItemList:
+def load_item_list(task: Selection) -> ItemList:
     """The items of a task.
 
     Raises:
@@ -59,7 +59,7 @@ def item_list(task: Selection) -> ItemList:
             machine (its recordings are not needed), or a plugin cannot give its items.
     """
     name, version, split, subset = task.id, task.version, task.split, task.subset
-    card = known_task(name)
+    card = find_task_card(name)
     if version != card.version:
         raise UsageError(f"expected version {card.version} of {name}, found {version}; run the current one")
     if (split, subset) not in _PARTS:

@@ -19,14 +19,25 @@ from filelock import FileLock, Timeout
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json, sha256
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, as_record, to_plain
+from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, parse_record, to_plain
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
-    "ATTRIBUTES", "LOG",
-    "append", "attempts", "earlier", "growth_problems", "newest", "past", "read", "standing", "text_digest", "today",
-    "withdraw", "writing",
-]  # fmt: skip
+    "ATTRIBUTES",
+    "LOG",
+    "active_submissions",
+    "append",
+    "append_only_problems",
+    "count_attempts",
+    "latest_revisions",
+    "read",
+    "read_earlier",
+    "retired_submissions",
+    "text_digest",
+    "today",
+    "withdraw",
+    "write_lock",
+]
 
 LOG = "log.jsonl"
 ATTRIBUTES = ".gitattributes"
@@ -46,7 +57,7 @@ def read(root: Path) -> list[LogEntry]:
     if not path.exists():
         return []
     try:
-        return _unbroken(safe_io.load_lines(path))
+        return _unbroken(safe_io.load_json_lines(path))
     except ValueError as error:
         raise StoreError(
             f"expected an unbroken log at {path}, found: {error}; restore it from version control"
@@ -61,7 +72,7 @@ def _unbroken(lines: Sequence[object]) -> list[LogEntry]:
     counts, seen, gone = Counter[str](), set[tuple[str, str]](), set[tuple[str, str]]()
     for number, line in enumerate(lines, 1):
         try:
-            entry = as_record(line, LogEntry, "an entry")
+            entry = parse_record(line, LogEntry, "an entry")
         except SchemaError as error:
             raise ValueError(f"line {number}: {': '.join(error.violations[0])}") from error
         if (entry.number, entry.previous) != (number, _digest(entries[-1]) if entries else None):
@@ -77,7 +88,7 @@ def _unbroken(lines: Sequence[object]) -> list[LogEntry]:
     return entries
 
 
-def earlier(since: Path) -> list[object]:
+def read_earlier(since: Path) -> list[object]:
     """The entries of an earlier log, from a file or the folder of a leaderboard; none where that has no log yet.
 
     Raises:
@@ -86,10 +97,10 @@ def earlier(since: Path) -> list[object]:
     if not since.exists():
         raise Precondition(f"expected an earlier leaderboard or its {LOG} at {since}, found none")
     path = since / LOG if since.is_dir() else since
-    return safe_io.load_lines(path) if path.exists() else []
+    return safe_io.load_json_lines(path) if path.exists() else []
 
 
-def growth_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> list[str]:
+def append_only_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> list[str]:
     """Where a log does not begin with all entries of an earlier one.
 
     An entry holds the digest of its submission.json, which holds the digests of all other files. So if the numbers of
@@ -105,7 +116,7 @@ def growth_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> li
 
 
 @contextmanager
-def writing(root: Path) -> Iterator[None]:
+def write_lock(root: Path) -> Iterator[None]:
     """Locks a leaderboard for this process, and creates it if needed; raises Precondition if another process has it.
 
     A folder that was created but not used is removed again.
@@ -132,7 +143,7 @@ def append(
 
     A leaderboard that has no file of attributes for Git gets one, which keeps the bytes of all its files.
 
-    Call it inside `writing`.
+    Call it inside `write_lock`.
     """
     path = root / LOG
     entries = read(root)
@@ -145,7 +156,7 @@ def append(
                 event=event,
                 separator=submission.separator,
                 revision=submission.revision,
-                attempt=attempts(entries).get(submission.separator, 0) + (event == "submitted"),
+                attempt=count_attempts(entries).get(submission.separator, 0) + (event == "submitted"),
                 submission_sha256=text_digest(submission.path / HEADER),
                 reason=reason,
                 previous=_digest(entries[-1]) if entries else None,
@@ -156,7 +167,7 @@ def append(
         added = "".join(_line(entry) + "\n" for entry in entries[first:])
         temporary.write_text(kept + added, encoding="utf-8", newline="\n")
         try:
-            _unbroken(safe_io.load_lines(temporary))
+            _unbroken(safe_io.load_json_lines(temporary))
         except (StoreError, ValueError) as error:
             raise UsageError(
                 f"expected an entry that the log may hold, found that it would break it: {error}"
@@ -168,15 +179,15 @@ def append(
 
 def text_digest(path: Path) -> str:
     """SHA-256 of a text file with LF at the ends of its lines, whatever Git made of them."""
-    return sha256(safe_io.text(path).replace("\r\n", "\n").encode())
+    return sha256(safe_io.read_text(path).replace("\r\n", "\n").encode())
 
 
 def withdraw(root: Path, submission: Submission, reason: str) -> LogEntry:
     """Records that a submission is withdrawn; its row stays, marked as such, and still counts as an attempt."""
     if not reason.strip():
         raise UsageError("expected a reason for the withdrawal, found none")
-    with writing(root):
-        if (submission.separator, submission.revision) not in standing(read(root)):
+    with write_lock(root):
+        if (submission.separator, submission.revision) not in active_submissions(read(root)):
             raise UsageError(
                 f"expected a submission that stands, found {submission.separator} {submission.revision}, which was "
                 "withdrawn already or never logged"
@@ -185,7 +196,7 @@ def withdraw(root: Path, submission: Submission, reason: str) -> LogEntry:
     return entry
 
 
-def standing(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
+def active_submissions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
     """Separator and revision of everything that was submitted and not withdrawn."""
     found: set[tuple[str, str]] = set()
     for entry in entries:
@@ -193,9 +204,9 @@ def standing(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
     return found
 
 
-def newest(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
+def latest_revisions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
     """The last revision of each separator that is not withdrawn. Only these are ranked."""
-    left = standing(entries)
+    left = active_submissions(entries)
     found: dict[str, str] = {}
     for entry in entries:
         if entry.event == "submitted" and entry.key in left:
@@ -203,16 +214,16 @@ def newest(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
     return set(found.items())
 
 
-def past(root: Path) -> set[tuple[str, str]]:
+def retired_submissions(root: Path) -> set[tuple[str, str]]:
     """Submissions in the log that are no longer ranked; none if the log is damaged."""
     try:
         entries = read(root)
     except StoreError:
         return set()
-    return {entry.key for entry in entries} - newest(entries)
+    return {entry.key for entry in entries} - latest_revisions(entries)
 
 
-def attempts(entries: Sequence[LogEntry]) -> dict[str, int]:
+def count_attempts(entries: Sequence[LogEntry]) -> dict[str, int]:
     """How often each separator was submitted, withdrawals included."""
     found: dict[str, int] = {}
     for entry in entries:

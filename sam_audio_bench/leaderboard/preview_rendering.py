@@ -6,26 +6,30 @@ needs the runs and torch; building the site needs neither.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import ShortTimeFFT
+from scipy.signal.windows import hann
 
 from sam_audio_bench import audio
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, cased_name, write_json
-from sam_audio_bench.leaderboard.labels import BASELINES
-from sam_audio_bench.leaderboard.png import encode_png, spectrogram
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview, read_rule
-from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewAnswer, RatingsOverTime, to_plain
+from sam_audio_bench.leaderboard.records import Credit, Frame, Preview, PreviewEstimate, RatingsOverTime, to_plain
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.ratings.loudness import integrated_loudness
 from sam_audio_bench.run.data import recorded_data
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import RunFolder
+from sam_audio_bench.separators.catalogue import BASELINES
 from sam_audio_bench.tasks.data import TaskData
 from sam_audio_bench.tasks.recipes import SECONDS, list_task_recipes, load_stems
 from sam_audio_bench.types import Audio, Item
@@ -46,6 +50,12 @@ _REDISTRIBUTABLE = frozenset(
 )  # licences that allow redistribution
 _DECIMALS = 2
 _DIGITS = 12  # of a digest in a file name
+
+_LEVELS = 32  # colours of a spectrogram: fewer colours make a smaller file
+_COLUMNS, _ROWS = 256, 80  # pixels of a spectrogram
+_LOWEST, _HIGHEST = 60.0, 11_000.0  # Hz, the ends of the logarithmic axis
+_DYNAMIC = 75.0  # dB below the loudest bin
+_COLOURS = ((4, 5, 20), (59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,16 +208,16 @@ class _Previewer:
         )
         write_json(self.place / ITEM, to_plain(preview))
 
-    def answer(self, stem: str, run: RunFolder) -> PreviewAnswer:
+    def answer(self, stem: str, run: RunFolder) -> PreviewEstimate:
         """An estimate and, where it is wanted and there is one, what was left out."""
         answer = audio.read(run.audio_path(self.item.id, "target"))
         self.sound(stem, answer)
         over_time = _over_time(self.options.judge, self.item, answer)
         left_out = run.audio_path(self.item.id, "residual")
         if not self.options.residuals or not left_out.exists():
-            return PreviewAnswer(stem=stem, over_time=over_time)
+            return PreviewEstimate(stem=stem, over_time=over_time)
         self.sound(f"{stem}.residual", audio.read(left_out))
-        return PreviewAnswer(stem=stem, over_time=over_time, residual=f"{stem}.residual")
+        return PreviewEstimate(stem=stem, over_time=over_time, residual=f"{stem}.residual")
 
     def sound(self, stem: str, sound: Audio) -> float:
         """Writes ``stem.ogg`` and ``stem.png``, notes the loudness, and returns the loudest bin in dB."""
@@ -215,7 +225,7 @@ class _Previewer:
         samples = small.samples.double().numpy()
         kbits = min(self.options.kbits, _LARGEST_SOUND / (125 * small.seconds))
         audio.write_ogg(self.place / f"{stem}.ogg", small, kbits)
-        picture, loudest = spectrogram(samples[0], _RATE, self.top)
+        picture, loudest = _spectrogram_png(samples[0], _RATE, self.top)
         _write(self.place / f"{stem}.png", picture)
         if (level := integrated_loudness(samples, _RATE)) is not None:
             self.loudness[stem] = round(level, 1)
@@ -232,7 +242,7 @@ def _frames(place: Path, item: Item) -> list[Frame]:
     found = []
     for number, pixels in enumerate(masked_frames(prompt.video, prompt.mask, times)):
         shown: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().numpy()
-        _write(place / f"frame{number}.png", encode_png(shown))
+        _write(place / f"frame{number}.png", _encode_png(shown))
         found.append(Frame(file=f"frame{number}.png", time=round(times[number], 3)))
     return found
 
@@ -253,3 +263,52 @@ def _over_time(judge: SAJ | None, item: Item, answer: Audio) -> RatingsOverTime 
 def _write(path: Path, content: bytes) -> None:
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _spectrogram_png(samples: NDArray[np.float64], rate: int, top: float | None = None) -> tuple[bytes, float]:
+    """PNG of a sound over a logarithmic frequency axis, and its loudest bin in dB.
+
+    Args:
+        samples: ``[time]``.
+        rate: Hz.
+        top: dB of the brightest colour, for example the loudest bin of the mixture, so that images compare; None: the
+            loudest bin of this sound.
+    """
+    window = round(0.046 * rate)
+    transform = ShortTimeFFT(hann(window, sym=False), hop=max(1, len(samples) // _COLUMNS), fs=rate, scale_to="psd")
+    power = np.abs(transform.stft(samples)) ** 2
+    edges = np.geomspace(_LOWEST, min(_HIGHEST, rate / 2), _ROWS + 1)
+    bins = np.clip(np.searchsorted(transform.f, edges), 0, len(transform.f) - 1)
+    rows = np.stack([power[low : max(high, low + 1)].mean(axis=0) for low, high in pairwise(bins)])
+    level = 10 * np.log10(np.maximum(rows[::-1], 1e-20))
+    loudest = float(level.max())
+    scaled = (level - ((loudest if top is None else top) - _DYNAMIC)) / _DYNAMIC
+    indices = np.clip(np.rint(scaled * (_LEVELS - 1)), 0, _LEVELS - 1).astype(np.uint8)
+    return _encode_png(indices, _palette()), loudest
+
+
+def _encode_png(pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> bytes:
+    """A PNG file.
+
+    Args:
+        pixels: ``[height, width, 3]`` of red, green and blue, or with a palette its indices ``[height, width]``.
+        palette: ``[colours, 3]``.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)
+    kind = 2 if palette is None else 3
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))]
+    parts += [] if palette is None else [(b"PLTE", palette.tobytes())]
+    parts += [(b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts
+    )
+
+
+def _palette() -> NDArray[np.uint8]:
+    """Dark to light through violet and orange, evenly between the colours named above."""
+    known = np.array(_COLOURS, float)
+    positions = np.linspace(0, len(known) - 1, _LEVELS)
+    found = np.stack([np.interp(positions, np.arange(len(known)), known[:, channel]) for channel in range(3)], axis=1)
+    colours: NDArray[np.uint8] = np.rint(found).astype(np.uint8)
+    return colours

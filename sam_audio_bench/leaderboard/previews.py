@@ -44,7 +44,7 @@ def preview_problems(root: Path) -> Iterator[tuple[str, str]]:
     if not folder.exists() or (root / "site").is_symlink():
         return
     try:
-        for path in safe_io.files_below(folder):
+        for path in safe_io.walk_files(folder):
             where = path.relative_to(root).as_posix()
             if path.name == ITEM:
                 read_preview(path)

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam_audio_bench.errors import Precondition, UsageError, describe_error
-from sam_audio_bench.leaderboard.hub import card_block
-from sam_audio_bench.leaderboard.labels import BASELINES
+from sam_audio_bench.leaderboard.hub import results_block
 from sam_audio_bench.leaderboard.log import ATTRIBUTES, LOG
-from sam_audio_bench.leaderboard.submit import Submitted
+from sam_audio_bench.leaderboard.submit import SubmitResult
 from sam_audio_bench.render.text import one_line
+from sam_audio_bench.separators.catalogue import BASELINES
 
-__all__ = ["Proposed", "propose"]
+__all__ = ["PullRequest", "open_pull_request"]
 
 _REMOTE = "origin"
 _SECONDS = 600.0  # for one step
@@ -32,12 +32,12 @@ _SHOWN = 500  # letters of what a step said
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposed:
+class PullRequest:
     """A pull request that was opened, or would be."""
 
     url: str  # "": nothing was done
     branch: str
-    submitted: tuple[Submitted, ...]
+    submitted: tuple[SubmitResult, ...]
     steps: tuple[str, ...]  # commands, as one would type them
 
 
@@ -54,10 +54,10 @@ class _Steps:
         return "" if self.dry_run else _called(words, at, given)
 
 
-def propose(
-    board: Path, submit: Callable[[Path], Sequence[Submitted]], check: Callable[[], Sequence[Submitted]], *,
+def open_pull_request(
+    board: Path, submit: Callable[[Path], Sequence[SubmitResult]], check: Callable[[], Sequence[SubmitResult]], *,
     dry_run: bool = False,
-) -> Proposed:  # fmt: skip
+) -> PullRequest:  # fmt: skip
     """Submits to a fresh copy of a leaderboard in a Git repository, and opens a pull request with ``gh``.
 
     Args:
@@ -97,13 +97,13 @@ def propose(
             steps.run("git", "push", "--set-upstream", _REMOTE, branch, at=place)
             url = steps.run(
                 "gh", "pr", "create", "--base", base, "--head", branch, "--title", f"Submit {', '.join(names)}",
-                "--body-file", "-", at=place, given="\n".join(card_block(one.header) for one in submitted),
+                "--body-file", "-", at=place, given="\n".join(results_block(one.header) for one in submitted),
             )  # fmt: skip
             undo.pop_all()  # it is done
-    return Proposed(url=url.strip(), branch=branch, submitted=tuple(submitted), steps=tuple(steps.told))
+    return PullRequest(url=url.strip(), branch=branch, submitted=tuple(submitted), steps=tuple(steps.told))
 
 
-def _own(found: Sequence[Submitted]) -> list[Submitted]:
+def _own(found: Sequence[SubmitResult]) -> list[SubmitResult]:
     """Those of separators; raises UsageError where there is none."""
     own = [one for one in found if one.header.separator.name not in BASELINES]
     if not own:

@@ -17,12 +17,11 @@ from typing import Any
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError, describe_error
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.hub import evaluation_results
-from sam_audio_bench.leaderboard.labels import folder_of
-from sam_audio_bench.leaderboard.submission import Submission
+from sam_audio_bench.leaderboard.submission import Submission, submission_folder
 from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.render.text import one_line, pluralize
 
-__all__ = ["Pushed", "push_board", "push_results"]
+__all__ = ["PushResult", "push_board", "push_results"]
 
 _RESULTS = ".eval_results/sam-audio-bench.yaml"
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -46,7 +45,7 @@ withdrawal.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pushed:
+class PushResult:
     """What went to a repository, or would."""
 
     repository: str
@@ -57,7 +56,7 @@ class Pushed:
 
 def push_board(
     board: Path, repository: str, *, create: str | None = None, pull_request: bool = False, dry_run: bool = False
-) -> Pushed:
+) -> PushResult:
     """Pushes submissions, log and rules of a leaderboard that validates; pages and previews stay here.
 
     Args:
@@ -77,23 +76,23 @@ def push_board(
     with _hub(f"datasets/{repository}"):
         head = _head(api, repository, create, dry_run=dry_run)
         before, there = ([], set[str]()) if head is None else _remote(api, repository, head)
-        if problems := log.growth_problems(entries, before):
+        if problems := log.append_only_problems(entries, before):
             raise StoreError(f"expected a log that begins with that of datasets/{repository}, found: {problems[0]}")
         files = {path.relative_to(board).as_posix(): path for path in _files(board)}
         added = [*files, *({"README.md"} - there)]
         new = len(entries) - len(before)
         if dry_run:
-            return Pushed(repository=repository, files=tuple(added), entries=new, url="")
+            return PushResult(repository=repository, files=tuple(added), entries=new, url="")
         content: dict[str, str | bytes] = {name: str(path) for name, path in files.items()}
         card = _CARD.format(repository=repository).encode()
         url = _commit(
             api, repository, kind, {name: content.get(name, card) for name in added}, head,
             f"Add {new} {'entry' if new == 1 else 'entries'} to the log", pull_request=pull_request,
         )  # fmt: skip
-    return Pushed(repository=repository, files=tuple(added), entries=new, url=url)
+    return PushResult(repository=repository, files=tuple(added), entries=new, url=url)
 
 
-def push_results(board: Path, separator: str, repository: str, *, dry_run: bool = False) -> Pushed:
+def push_results(board: Path, separator: str, repository: str, *, dry_run: bool = False) -> PushResult:
     """Opens a pull request that puts a separator's results into its model's repository, where the Hub shows them.
 
     Args:
@@ -106,13 +105,13 @@ def push_results(board: Path, separator: str, repository: str, *, dry_run: bool 
         UsageError: no such separator. Precondition: no repository, or no network.
     """
     api = _api(repository)
-    known = dict(log.newest(log.read(board)))
+    known = dict(log.latest_revisions(log.read(board)))
     if separator not in known:
         raise UsageError(
             f"expected a separator of {board} ({', '.join(sorted(known)) or 'none'}), found {separator!r}; "
             f"`sabench leaderboard log {board}` names them"
         )
-    submission = Submission.read(folder_of(board / "results", separator, known[separator]))
+    submission = Submission.read(submission_folder(board / "results", separator, known[separator]))
     text = evaluation_results(submission.header)
     with _hub(repository):
         head = _head(api, repository, None, dry_run=False, kind="model")
@@ -120,7 +119,7 @@ def push_results(board: Path, separator: str, repository: str, *, dry_run: bool 
             api, repository, "model", {_RESULTS: text.encode()}, head, f"Add results of {separator}",
             pull_request=True,
         )  # fmt: skip
-    return Pushed(repository=repository, files=(_RESULTS,), entries=0, url=url)
+    return PushResult(repository=repository, files=(_RESULTS,), entries=0, url=url)
 
 
 def _api(repository: str) -> Any:
@@ -147,7 +146,7 @@ def _check_board(board: Path) -> None:
 def _files(board: Path) -> Iterator[Path]:
     """What is validated, and nothing else that lies in the folder."""
     yield from (path for name in (log.LOG, "boards.json") if (path := board / name).is_file())
-    yield from sorted(safe_io.files_below(board / "results"))
+    yield from sorted(safe_io.walk_files(board / "results"))
 
 
 def _head(api: Any, repository: str, create: str | None, *, dry_run: bool, kind: str = "dataset") -> str | None:
@@ -177,7 +176,7 @@ def _remote(api: Any, repository: str, head: str) -> tuple[list[object], set[str
     if log.LOG not in names:
         return [], names
     path = Path(api.hf_hub_download(repository, log.LOG, repo_type="dataset", revision=head))
-    return log.earlier(path.resolve()), names  # in the cache it is a link
+    return log.read_earlier(path.resolve()), names  # in the cache it is a link
 
 
 def _commit(

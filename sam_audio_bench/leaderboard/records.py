@@ -33,7 +33,7 @@ __all__ = [
     "Frame",
     "LogEntry",
     "Preview",
-    "PreviewAnswer",
+    "PreviewEstimate",
     "PreviewRule",
     "Quantity",
     "RatingsOverTime",
@@ -45,9 +45,9 @@ __all__ = [
     "SubmissionRecord",
     "SubmittedMetric",
     "SubmittedTask",
-    "as_record",
+    "json_schemas",
+    "parse_record",
     "read_record",
-    "schemas",
     "to_plain",
 ]
 
@@ -251,7 +251,7 @@ class RatingsOverTime(_Record, frozen=True):
     faithfulness: Ratings
 
 
-class PreviewAnswer(_Record, frozen=True):
+class PreviewEstimate(_Record, frozen=True):
     """What the files of an estimate are called, and how a judge rated it over time."""
 
     stem: Stem
@@ -268,7 +268,7 @@ class Preview(_Record, frozen=True):
     seconds: Duration
     frames: Annotated[list[Frame], Meta(max_length=100)]
     credits: Annotated[list[Credit], Meta(max_length=100)]
-    answers: dict[Digest, PreviewAnswer]  # by the SHA-256 of the estimate
+    answers: dict[Digest, PreviewEstimate]  # by the SHA-256 of the estimate
     loudness: dict[Stem, Number] | UnsetType = UNSET  # LUFS, of sounds that are not silent
 
 
@@ -339,10 +339,10 @@ def read_record(path: Path, kind: type[_Kind], what: str) -> _Kind:
     Raises:
         SchemaError: it does not meet its schema. StoreError: it is not JSON within the bounds of `safe_io`.
     """
-    return as_record(safe_io.load(path), kind, f"{what} that meets its schema in {path}")
+    return parse_record(safe_io.load_json(path), kind, f"{what} that meets its schema in {path}")
 
 
-def as_record(value: object, kind: type[_Kind], wanted: str) -> _Kind:
+def parse_record(value: object, kind: type[_Kind], wanted: str) -> _Kind:
     """The record that a plain value of JSON is; raises SchemaError, whose message says what was ``wanted``."""
     try:
         return msgspec.convert(value, kind)
@@ -363,6 +363,6 @@ def _violations(value: object, kind: object) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def schemas() -> dict[str, Options]:
+def json_schemas() -> dict[str, Options]:
     """JSON Schemas of the files of a leaderboard, by name."""
     return {name: json_schema(kind) for name, kind in FILES.items()}

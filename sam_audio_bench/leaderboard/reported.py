@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard.labels import REPORTED
 from sam_audio_bench.leaderboard.records import ReportedNumbers, SchemaError, read_record
+from sam_audio_bench.leaderboard.submission import REPORTED
 from sam_audio_bench.tasks import TASKS
 
 __all__ = ["read_reported", "reported_problems"]

@@ -16,7 +16,7 @@ from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.records import SubmittedTask
-from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
+from sam_audio_bench.leaderboard.submission import HEADER, Submission, estimate_file
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS
@@ -27,7 +27,7 @@ from sam_audio_bench.run.scoring import score_alone
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation, Status
 
-__all__ = ["Difference", "Rescored", "rescore"]
+__all__ = ["Difference", "RescoringResult", "rescore"]
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Difference:
 
 
 @dataclass
-class Rescored:
+class RescoringResult:
     """The result of scoring again."""
 
     metrics: dict[str, Difference] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Rescored:
 def rescore(
     submission: Submission, share: float, seed: int, audio_root: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
-) -> Rescored:  # fmt: skip
+) -> RescoringResult:  # fmt: skip
     """Scores a seeded random sample of items again, at least one per task.
 
     Args:
@@ -61,7 +61,7 @@ def rescore(
         audio_root: run folders with the audio, ``<separator>/<task>/audio``, where the submission holds none.
         progress: callback (label, done, total).
     """
-    found = Rescored()
+    found = RescoringResult()
     for label, task in submission.tasks.items():
         folder = submission.path / "audio" / cased_name(label)
         if audio_root is not None:
@@ -93,7 +93,7 @@ def rescore(
     return found
 
 
-def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found: Rescored) -> list[Metric]:
+def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found: RescoringResult) -> list[Metric]:
     """The task's metrics with the options that the submission states, if they are available on this machine."""
     usable = []
     for name in task.metrics:
@@ -126,7 +126,7 @@ def _scored_estimates(
     rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: SubmittedTask
 ) -> Iterator[tuple[pd.DataFrame, Separation]]:
     """Each scored estimate of an item with its rows; its files must be those that the submission names."""
-    if answer_file(answers, item.id, "target", picked_by="anyone") is None:
+    if estimate_file(answers, item.id, "target", picked_by="anyone") is None:
         return  # the submission states no estimate for this item, and its rows agree
     pickers = rows["picked_by"].fillna("")
     for (_, picker), own in rows.groupby(["candidate", pickers], sort=True):
@@ -148,11 +148,11 @@ def _read(path: Path, item: Item) -> Audio:
 
 
 def _file(folder: Path, answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> Path:
-    name = answer_file(answers, item, part, picked_by)
+    name = estimate_file(answers, item, part, picked_by)
     if name is None:
         raise BenchError(f"expected an answer {cased_name(item)}.{part} among those of the submission, found none")
     path = folder / name
-    if safe_io.digest(path) != answers[name]:
+    if safe_io.file_digest(path) != answers[name]:
         raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")
     return path
 
@@ -162,7 +162,7 @@ def _compare(
     views: Iterator[tuple[pd.DataFrame, Separation]],
     item: Item,
     metrics: Sequence[Metric],
-    found: Rescored,
+    found: RescoringResult,
 ) -> Iterator[str]:
     for own, answer in views:
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
@@ -179,7 +179,11 @@ def _compare(
 
 
 def _difference(
-    column: str, tolerance: float, stated: tuple[float, str], computed: tuple[float | None, Status], found: Rescored
+    column: str,
+    tolerance: float,
+    stated: tuple[float, str],
+    computed: tuple[float | None, Status],
+    found: RescoringResult,
 ) -> str | None:
     known = found.metrics.setdefault(column, Difference(tolerance))
     known.scores += 1

@@ -30,17 +30,17 @@ from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES
 
 __all__ = [
     "LONGEST_TEXT",
-    "check_unpacks",
-    "digest",
-    "files_below",
-    "hidden",
-    "load",
-    "load_lines",
+    "check_decoding",
+    "file_digest",
+    "find_invisible",
+    "load_json",
+    "load_json_lines",
     "read_prefix",
-    "scores",
-    "table",
-    "text",
-]  # fmt: skip
+    "read_scores",
+    "read_table",
+    "read_text",
+    "walk_files",
+]
 
 LONGEST_TEXT = 500
 """Letters of a cell."""
@@ -60,7 +60,7 @@ _INVISIBLE = re.compile(
 """Control characters, writing-direction marks and unpaired surrogates, which no name or text needs."""
 
 
-def files_below(folder: Path, *, without: Set[str] = frozenset()) -> Iterator[Path]:
+def walk_files(folder: Path, *, without: Set[str] = frozenset()) -> Iterator[Path]:
     """Every file in a folder, sorted; raises StoreError for a link, a device, too many or too large files, or too deep
     a tree. What ``without`` names at the top is not looked at.
     """
@@ -94,7 +94,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         yield from islice(found, _MOST_FILES + 1)
 
 
-def digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -107,18 +107,18 @@ def read_prefix(path: Path, size: int) -> bytes:
     return found
 
 
-def load(path: Path) -> object:
+def load_json(path: Path) -> object:
     """Reads JSON of bounded size and depth; raises StoreError, also for NaN, infinities and duplicate keys."""
-    return _parse(text(path), path)
+    return _parse(read_text(path), path)
 
 
-def load_lines(path: Path) -> list[object]:
+def load_json_lines(path: Path) -> list[object]:
     """Reads JSON lines under the same bounds."""
-    content = text(path).removesuffix("\n")
+    content = read_text(path).removesuffix("\n")
     return [_parse(line, path) for line in content.split("\n")] if content else []
 
 
-def check_unpacks(path: Path) -> None:
+def check_decoding(path: Path) -> None:
     """Decodes a parquet file in `parquet_sandbox` first; raises StoreError if that takes too much memory or time."""
     memory, seconds = parquet_sandbox.MEMORY, parquet_sandbox.SECONDS
     with _opened(path, _LARGEST_TABLE) as file:
@@ -136,12 +136,12 @@ def check_unpacks(path: Path) -> None:
         )
 
 
-def scores(path: Path) -> pd.DataFrame:
+def read_scores(path: Path) -> pd.DataFrame:
     """Reads a table of scores whose columns and types are those of a run's; raises StoreError."""
-    return table(path, SCORE_TYPES, "scores", may_lack=("value", "picked_by"))[list(COLUMNS)]
+    return read_table(path, SCORE_TYPES, "scores", may_lack=("value", "picked_by"))[list(COLUMNS)]
 
 
-def table(path: Path, types: pyarrow.Schema, what: str, *, may_lack: Collection[str]) -> pd.DataFrame:
+def read_table(path: Path, types: pyarrow.Schema, what: str, *, may_lack: Collection[str]) -> pd.DataFrame:
     """Reads a table that has the given columns and no others.
 
     The sizes that the file states are compared with the limits first. Texts are decoded as dictionaries, so that a long
@@ -215,7 +215,7 @@ def _opened(path: Path, largest: int = _LARGEST_FILE) -> Any:
     return os.fdopen(descriptor, "rb")
 
 
-def text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """A text file of bounded size; raises StoreError."""
     with _opened(path, _LARGEST_JSON) as file:
         content: bytes = file.read(_LARGEST_JSON)
@@ -252,7 +252,7 @@ def _parse(content: str, path: Path) -> object:
     return value
 
 
-def hidden(content: str) -> str:
+def find_invisible(content: str) -> str:
     """The first letter of a text that cannot be seen or steers a terminal; "": there is none."""
     found = _INVISIBLE.search(content)
     return found[0] if found else ""
@@ -263,7 +263,7 @@ def _check_values(value: object, depth: int = 0) -> None:
     if depth > _DEEPEST_JSON:
         raise ValueError(f"more than {_DEEPEST_JSON} lists and objects in each other")
     if isinstance(value, str):
-        if letter := hidden(value):
+        if letter := find_invisible(value):
             raise ValueError(f"{letter!a} in a text")
     elif isinstance(value, dict):
         for name, part in value.items():

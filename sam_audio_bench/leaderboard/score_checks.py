@@ -14,11 +14,10 @@ import pandas as pd
 
 from sam_audio_bench.cards import MetricCard
 from sam_audio_bench.leaderboard.item_lists import ItemList
-from sam_audio_bench.leaderboard.labels import base_metric
 from sam_audio_bench.leaderboard.records import SubmittedTask
 from sam_audio_bench.types import Status
 
-__all__ = ["FAILURES", "check_task", "examples", "implied_mixture_scores", "unanswered"]
+__all__ = ["FAILURES", "check_task", "format_examples", "implied_mixture_scores", "items_without_estimate"]
 
 FAILURES = frozenset(
     {Status.ERROR, Status.MISSING_MEDIA, Status.LENGTH_MISMATCH, Status.NON_FINITE, Status.UNSUPPORTED}
@@ -71,11 +70,11 @@ def _identity(label: str, task: SubmittedTask, items: ItemList) -> Iterator[Find
 def _unknown(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
     strange = rows[~rows["item"].isin(list(items.groups))]
     if len(strange):
-        yield label, f"expected items of the task, found {examples(strange['item'])}"
+        yield label, f"expected items of the task, found {format_examples(strange['item'])}"
     known = rows[rows["item"].isin(list(items.groups))]
     moved = known[known["item"].map(items.groups) != known["group"]]
     if len(moved):
-        yield label, f"expected the groups that the task has, found others for {examples(moved['item'])}"
+        yield label, f"expected the groups that the task has, found others for {format_examples(moved['item'])}"
     allowed: dict[str, Collection[Any]] = {
         "seed": {task.seed}, "metric": task.metrics, "candidate": range(task.candidates),
     }  # fmt: skip
@@ -85,29 +84,32 @@ def _unknown(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemLis
             yield (
                 label,
                 (
-                    f"expected the {column} that submission.json tells of, found {examples(other[column])} "
+                    f"expected the {column} that submission.json tells of, found {format_examples(other[column])} "
                     f"in {len(other)} rows, such as {other['item'].iloc[0]}"
                 ),
             )
     pickers = {None, task.picker}
     other = rows[~rows["picked_by"].map(lambda name: (name if isinstance(name, str) else None) in pickers)]
     if len(other):
-        yield label, f"expected answers picked by {task.picker}, found {examples(other['picked_by'])}"
+        yield label, f"expected answers picked by {task.picker}, found {format_examples(other['picked_by'])}"
 
 
 def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
     """One estimate per item, or two with a picker: the first candidate, and the picked one."""
     twice = rows[rows.duplicated(["item", "picked_by", "metric"])]
     if len(twice):
-        yield label, f"expected each score once, found {len(twice)} twice, such as {examples(twice['item'])}"
+        yield label, f"expected each score once, found {len(twice)} twice, such as {format_examples(twice['item'])}"
     later = rows[rows["picked_by"].isna() & (rows["candidate"] != 0)]
     if len(later):
-        yield label, f"expected the first candidate where nobody picked, found another for {examples(later['item'])}"
+        yield (
+            label,
+            f"expected the first candidate where nobody picked, found another for {format_examples(later['item'])}",
+        )
     different = rows.groupby(["item", rows["picked_by"].fillna("")], sort=True)["candidate"].nunique()
     mixed = different[different > 1]
     if len(mixed):
         names = [key[0] for key in mixed.index]
-        yield label, f"expected all scores of an answer from one candidate, found several for {examples(names)}"
+        yield label, f"expected all scores of an answer from one candidate, found several for {format_examples(names)}"
 
 
 def _coverage(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemList, cards: Cards) -> Iterator[Finding]:
@@ -119,7 +121,7 @@ def _coverage(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemLi
     if task.picker is not None:  # an item without an answer is missing from both lines
         picked = pd.concat([rows[rows["picked_by"] == task.picker], lost])
         yield from _covered(f"{label} picked by {task.picker}", task, picked, items, cards)
-    answered = len(items.groups) - len(unanswered(rows))
+    answered = len(items.groups) - len(items_without_estimate(rows))
     if task.answered != answered:
         yield f"{label}: answered", f"expected {answered}, counted from the rows, found {task.answered}"
 
@@ -149,7 +151,7 @@ def _undefined(cards: Cards) -> list[str]:
     return [name for name, card in cards.items() if card.absent == "undefined"]
 
 
-def unanswered(rows: pd.DataFrame) -> set[str]:
+def items_without_estimate(rows: pd.DataFrame) -> set[str]:
     """Items without an estimate, by their statuses."""
     return set(rows[rows["status"].isin(list(_ANSWER_FAILURES))]["item"]) | {
         str(item) for item, own in rows.groupby("item")["status"] if (own == Status.ERROR).all()
@@ -159,8 +161,8 @@ def unanswered(rows: pd.DataFrame) -> set[str]:
 def _difference(wanted: Collection[str], found: Collection[str]) -> str:
     missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     what = f"expected {len(wanted)} items, found {len(found)}"
-    what += f"; without {examples(missing)}" if missing else ""
-    return what + (f"; not asked of {examples(extra)}" if extra else "")
+    what += f"; without {format_examples(missing)}" if missing else ""
+    return what + (f"; not asked of {format_examples(extra)}" if extra else "")
 
 
 def _values(label: str, rows: pd.DataFrame, cards: Cards) -> Iterator[Finding]:
@@ -172,7 +174,10 @@ def _values(label: str, rows: pd.DataFrame, cards: Cards) -> Iterator[Finding]:
         outside = np.isfinite(values) & ((values < low - card.tolerance) | (values > high + card.tolerance))
         if outside.any():
             worst = own["item"][outside]
-            yield f"{label}: {metric}", f"expected values from {low:g} to {high:g}, found others for {examples(worst)}"
+            yield (
+                f"{label}: {metric}",
+                f"expected values from {low:g} to {high:g}, found others for {format_examples(worst)}",
+            )
 
 
 def _statuses(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -> Iterator[Finding]:
@@ -189,7 +194,7 @@ def _statuses(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -> 
     for wanted, broken in rules.items():
         if broken.any():
             found = [f"{item} ({status})" for item, status in zip(rows["item"][broken], statuses[broken], strict=True)]
-            yield label, f"expected {wanted}, found otherwise for {examples(found)}"
+            yield label, f"expected {wanted}, found otherwise for {format_examples(found)}"
     yield from _consistent(label, rows, items, cards)
 
 
@@ -197,7 +202,7 @@ def _best(metrics: pd.Series[Any], values: np.ndarray[Any, Any], cards: Cards) -
     """Whether a value may have the status perfect; the improvement over a perfect mixture has no value."""
     ends = {name: math.inf if card.best is None else card.best for name, card in cards.items()}
     best = metrics.map(ends).to_numpy(dtype="float64")  # NaN where there is no card
-    nothing = metrics.map(lambda name: base_metric(name) is not None).to_numpy(dtype=bool) & np.isnan(values)
+    nothing = metrics.map(lambda name: improved_metric(name) is not None).to_numpy(dtype=bool) & np.isnan(values)
     finite = np.isfinite(best) & (np.abs(values - np.where(np.isfinite(best), best, 0.0)) < _CLOSE)
     found: np.ndarray[Any, Any] = (values == best) | finite | nothing | np.isnan(best)
     return found
@@ -212,7 +217,7 @@ def _consistent(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -
         names = [key[0] for key in half.index]
         yield (
             label,
-            f"expected an answer that cannot be scored to have no score at all, found some for {examples(names)}",
+            f"expected an estimate that cannot be scored to have no score, found some for {format_examples(names)}",
         )
     asked = rows[rows["metric"].isin(_undefined(cards)) & ~rows["status"].isin(list(FAILURES))]
     if items.absent is not None and len(asked):
@@ -221,7 +226,7 @@ def _consistent(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -
         if len(wrong):
             yield (
                 label,
-                f"expected silent references where the target is absent, found others: {examples(wrong['item'])}",
+                f"expected silent references for absent targets, found others: {format_examples(wrong['item'])}",
             )
 
 
@@ -235,13 +240,18 @@ def implied_mixture_scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], flo
     values = {(task, metric, item): value for task, metric, item, value in zip(*columns, strict=True)}
     found = {}
     for (task, metric, item), value in values.items():
-        base = base_metric(metric)
+        base = improved_metric(metric)
         if base is not None and (task, base, item) in values:
             found[task, base, item] = values[task, base, item] - value
     return found
 
 
-def examples(values: pd.Series[Any] | Sequence[Any]) -> str:
+def improved_metric(metric: str) -> str | None:
+    """Returns the metric that an improvement refers to: ``si_sdr`` for ``si_sdr_i``; None for any other metric."""
+    return metric[:-2] if metric.endswith("_i") else None
+
+
+def format_examples(values: pd.Series[Any] | Sequence[Any]) -> str:
     """The first few distinct values, and how many more there are."""
     different = sorted({str(value) for value in values})
     more = len(different) - _SHOWN

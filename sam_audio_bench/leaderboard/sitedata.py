@@ -14,10 +14,9 @@ from sam_audio_bench import __version__
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import log
-from sam_audio_bench.leaderboard.board import Board, Line, rounded
-from sam_audio_bench.leaderboard.evidence import evidence_of
-from sam_audio_bench.leaderboard.item_lists import known_task
-from sam_audio_bench.leaderboard.labels import kind_of
+from sam_audio_bench.leaderboard.board import Board, LeaderboardLine, round_value
+from sam_audio_bench.leaderboard.evidence import find_evidence
+from sam_audio_bench.leaderboard.item_lists import find_task_card
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.records import BoardRule, to_plain
 from sam_audio_bench.leaderboard.sitetypes import (
@@ -31,15 +30,15 @@ from sam_audio_bench.leaderboard.sitetypes import (
     TaskData,
 )
 from sam_audio_bench.leaderboard.slicing import task_slices
-from sam_audio_bench.leaderboard.submission import answer_file
+from sam_audio_bench.leaderboard.submission import estimate_file, separator_kind
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
 from sam_audio_bench.stats.cost import machine
 
-__all__ = ["item_scores", "site_data"]
+__all__ = ["build_site_data", "collect_item_scores"]
 
 
-def site_data(root: Path, board: Board) -> SiteData:
+def build_site_data(root: Path, board: Board) -> SiteData:
     """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, slices, previews and the log."""
     return {
         "version": __version__,
@@ -47,7 +46,7 @@ def site_data(root: Path, board: Board) -> SiteData:
         "tasks": {label: _task(label, board) for label in board.tasks},
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
-        "overall": [one for rule in board.boards if (one := _overall(rule, board))["rows"]],
+        "overall": [one for rule in board.rules if (one := _overall(rule, board))["rows"]],
         "reported": [{"id": name, **to_plain(source)} for name, source in board.reported.items()],
         "agreement": _agreement(board),
         "slices": {label: task_slices(board, label) for label in board.tasks},
@@ -56,10 +55,10 @@ def site_data(root: Path, board: Board) -> SiteData:
     }
 
 
-def item_scores(board: Board, task: str, metric: str) -> ItemScores:
+def collect_item_scores(board: Board, task: str, metric: str) -> ItemScores:
     """Scores of every item, the data of one comparison.
 
-    They are not rounded: a comparison by them gives the wins and ties of `sabench compare`.
+    They are not round_value: a comparison by them gives the wins and ties of `sabench compare`.
     """
     groups = board.groups(task)
     found = {}
@@ -70,13 +69,13 @@ def item_scores(board: Board, task: str, metric: str) -> ItemScores:
     return {"items": list(groups), "groups": list(groups.values()), "lines": found}
 
 
-def _standing(line: Line) -> tuple[int, str]:
+def _standing(line: LeaderboardLine) -> tuple[int, str]:
     """Sort key of selection lists: separators first, then lines that are not ranked."""
     order = ("", "superseded", "withdrawn", "baseline", "oracle")
-    return order.index(line.standing), line.id
+    return order.index(line.unranked_reason), line.id
 
 
-def _line(line: Line, board: Board) -> LineData:
+def _line(line: LeaderboardLine, board: Board) -> LineData:
     header = line.submission.header
     separator, key = header.separator, (header.separator.name, header.separator.revision)
     entry = next(one for one in board.entries if one.event == "submitted" and one.key == key)
@@ -88,12 +87,12 @@ def _line(line: Line, board: Board) -> LineData:
         "name": line.name,
         "separator": separator.name,
         "revision": separator.revision,
-        "kind": kind_of(separator.name, separator.oracle),
-        "why": line.standing,
+        "kind": separator_kind(separator.name, separator.oracle),
+        "why": line.unranked_reason,
         "picked_by": line.picked_by,
         "page": f"{cased_name(separator.name)}.html",
         "date": entry.date,
-        "attempts": log.attempts(board.entries)[separator.name],
+        "attempts": log.count_attempts(board.entries)[separator.name],
         "summary": separator.summary,
         "authors": separator.authors,
         "licence": separator.licence,
@@ -106,7 +105,7 @@ def _line(line: Line, board: Board) -> LineData:
         "real_time_factor": _significant(sum(factors) / len(factors)) if factors else None,
         "peak_memory_mib": max(memory, default=None),
         "device_memory_mib": max(on_device, default=None),
-        "lag_ms": rounded(median(lags)) if lags else None,
+        "lag_ms": round_value(median(lags)) if lags else None,
         "machine": machine(header.hardware),
         "commands": sorted({" ".join(task.command) for task in header.tasks}),
         "seeds": sorted({task.seed for task in header.tasks}),
@@ -121,7 +120,7 @@ def _significant(value: float, digits: int = 3) -> float:
 
 def _task(label: str, board: Board) -> TaskData:
     task = board.tasks[label]
-    card = known_task(task.id)
+    card = find_task_card(task.id)
     return {
         "id": task.id,
         "version": task.version,
@@ -149,7 +148,7 @@ def _metric(name: str, board: Board) -> MetricData:
         "model": model_label(record),
         "summary": card.summary if card else "",
         "tolerance": card.tolerance if card else None,
-        "listeners": evidence_of(name, record.weights_sha256),
+        "listeners": find_evidence(name, record.weights_sha256),
     }
 
 
@@ -176,7 +175,7 @@ def _agreement(board: Board) -> list[Agreement]:
         for first, second in combinations(names, 2):
             sums.setdefault((first, second), []).extend(_within_items(board, task, first, second))
     return [
-        {"metrics": list(pair), "rho": rounded(math.fsum(found) / len(found)), "items": len(found)}
+        {"metrics": list(pair), "rho": round_value(math.fsum(found) / len(found)), "items": len(found)}
         for pair, found in sums.items()
         if found
     ]
@@ -222,7 +221,7 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
     return found
 
 
-def _digest(line: Line, label: str, item: str) -> str:
+def _digest(line: LeaderboardLine, label: str, item: str) -> str:
     """SHA-256 of a line's estimate of an item; "" where it has none."""
     answers = line.submission.header.answers.get(label, {})
-    return answers.get(answer_file(answers, item, "target", line.picked_by) or "", "")
+    return answers.get(estimate_file(answers, item, "target", line.picked_by) or "", "")

@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 from sam_audio_bench.identity import Options
 from sam_audio_bench.leaderboard.evidence import Evidence
-from sam_audio_bench.leaderboard.records import Credit, Frame, LogEntry, PreviewAnswer
+from sam_audio_bench.leaderboard.records import Credit, Frame, LogEntry, PreviewEstimate
 
 __all__ = [
     "Agreement",
@@ -17,9 +17,9 @@ __all__ = [
     "MetricData",
     "OverallRow",
     "OverallTable",
-    "Placed",
     "PreviewData",
-    "Scored",
+    "RankFields",
+    "ScoreFields",
     "SiteData",
     "SliceCell",
     "TableRow",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class Placed(TypedDict, total=False):
+class RankFields(TypedDict, total=False):
     """The rank of a line; absent where it is not ranked, or where nothing surely beats the mixture."""
 
     against: str  # the mixture: "better", "worse" or "unsure"; "" without one
@@ -39,7 +39,7 @@ class Placed(TypedDict, total=False):
     letters: str  # shared by lines that do not differ significantly
 
 
-class Scored(Placed):
+class ScoreFields(RankFields):
     """A mean, how many items it rests on, and why it is not ranked."""
 
     value: float | None
@@ -52,14 +52,14 @@ class Scored(Placed):
     why: str  # "": it is ranked
 
 
-class Cell(Scored):
+class Cell(ScoreFields):
     """A line's mean of one task by one metric."""
 
     n: int
     trained_on: NotRequired[str]  # training data of the line that are of the same collections as the task's recordings
 
 
-class TableRow(Scored):
+class TableRow(ScoreFields):
     """A row of any table."""
 
     line: str
@@ -205,7 +205,7 @@ class PreviewData(TypedDict):
     seconds: float
     frames: list[Frame]
     credits: list[Credit]
-    answers: dict[str, PreviewAnswer]  # by line
+    answers: dict[str, PreviewEstimate]  # by line
     folder: str  # below the site
     has_reference: bool
     has_rest: bool  # the mixture without the reference

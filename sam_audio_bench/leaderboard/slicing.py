@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sam_audio_bench.leaderboard.attributes import submittable
-from sam_audio_bench.leaderboard.board import Board, Line, rounded
+from sam_audio_bench.leaderboard.attributes import filter_attributes
+from sam_audio_bench.leaderboard.board import Board, LeaderboardLine, round_value
 from sam_audio_bench.leaderboard.figures import MOST_SERIES
 from sam_audio_bench.leaderboard.sitetypes import SliceCell, TaskSlices
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.attributes import is_same
 from sam_audio_bench.run.slices import SliceCase, SliceRow, attribute_names, compare_cases, slice_cases, worst_items
-from sam_audio_bench.stats.slices import FEWEST
+from sam_audio_bench.stats.slices import MIN_RECORDINGS
 from sam_audio_bench.tasks.attributes import Attributes
 
 __all__ = ["task_slices"]
@@ -31,7 +31,7 @@ def task_slices(board: Board, label: str) -> TaskSlices:
     if not current:
         return {"source": "", "rows": [], "small": [], "notes": []}
     first, *others = current
-    own, refused = submittable(first.submission.attributes[label])
+    own, refused = filter_attributes(first.submission.attributes[label])
     notes = [*refused.values()]
     for line in others:
         notes += _disagreements(line.id, line.submission.attributes[label], own)
@@ -42,29 +42,29 @@ def task_slices(board: Board, label: str) -> TaskSlices:
     ]
     notes += [] if ranked else ["no separator is ranked, so none is compared"]
     known = {(label, item): attributes for item, attributes in own.items()}
-    scores = {(label, line.id): line.items[label, metric] for line in ranked[:MOST_SERIES]}
+    scores = {(label, line.id): line.item_scores[label, metric] for line in ranked[:MOST_SERIES]}
     cases = _affordable(list(slice_cases(known, scores, dict.fromkeys(attribute_names(known), ()), notes)), notes)
     found = compare_cases(cases, higher_is_better=board.metrics[metric].higher_is_better)
     return {
         "source": first.id,
-        "rows": [_cell(row, cases) for row in found if row.recordings >= FEWEST],
-        "small": list(dict.fromkeys(row.slice for row in found if row.recordings < FEWEST)),
+        "rows": [_cell(row, cases) for row in found if row.recordings >= MIN_RECORDINGS],
+        "small": list(dict.fromkeys(row.slice for row in found if row.recordings < MIN_RECORDINGS)),
         "notes": [note.removeprefix(f"{label}: ") for note in notes],
     }
 
 
-def _in_order(board: Board, label: str) -> list[Line]:
+def _in_order(board: Board, label: str) -> list[LeaderboardLine]:
     """A line of each submission that has attributes of a task and counts, the one that was submitted first ahead."""
     numbers = {entry.key: entry.number for entry in board.entries if entry.event == "submitted"}
     lines = {
         numbers[line.submission.separator, line.submission.revision]: line
         for line in reversed(board.lines)  # of a submission with two lines the first one
-        if line.standing not in ("withdrawn", "superseded") and line.submission.attributes.get(label)
+        if line.unranked_reason not in ("withdrawn", "superseded") and line.submission.attributes.get(label)
     }
     return [lines[number] for number in sorted(lines)]
 
 
-def _ranked(board: Board, label: str, metric: str) -> list[Line]:
+def _ranked(board: Board, label: str, metric: str) -> list[LeaderboardLine]:
     """The lines that are ranked on a task, best first."""
     cells, sign = board.cells[label][metric], -1 if board.metrics[metric].higher_is_better else 1
     found = [line for line in board.lines if line.id in cells and not cells[line.id]["why"]]
@@ -106,10 +106,10 @@ def _cell(row: SliceRow, cases: list[SliceCase]) -> SliceCell:
     return {
         "line": row.separator, "attribute": row.attribute, "slice": row.slice, "place": row.place,
         "n": row.n, "recordings": row.recordings,
-        "mean": rounded(row.mean), "low": rounded(row.low), "high": rounded(row.high),
-        "elsewhere": rounded(row.elsewhere), "difference": rounded(row.difference),
-        "difference_low": rounded(row.difference_low), "difference_high": rounded(row.difference_high),
-        "p": rounded(row.p_holm), "surely_worse": row.is_surely_worse(), "untested": row.untested,
+        "mean": round_value(row.mean), "low": round_value(row.low), "high": round_value(row.high),
+        "elsewhere": round_value(row.elsewhere), "difference": round_value(row.difference),
+        "difference_low": round_value(row.difference_low), "difference_high": round_value(row.difference_high),
+        "p": round_value(row.p_holm), "surely_worse": row.is_surely_worse(), "untested": row.untested,
         "worst": _worst(row, case),
     }  # fmt: skip
 

@@ -18,7 +18,6 @@ from msgspec import UNSET
 
 from sam_audio_bench.files import cased_name, safe_name
 from sam_audio_bench.leaderboard import attributes, safe_io
-from sam_audio_bench.leaderboard.labels import REPORTED, kind_of
 from sam_audio_bench.leaderboard.records import (
     Aggregate,
     SubmissionRecord,
@@ -27,21 +26,28 @@ from sam_audio_bench.leaderboard.records import (
     read_record,
 )
 from sam_audio_bench.records import MetricRecord
+from sam_audio_bench.separators.catalogue import BASELINES, CARDS
 from sam_audio_bench.stats.summary import SummaryRow, summarise
 from sam_audio_bench.tasks.attributes import Attributes
 
 __all__ = [
     "HEADER",
+    "REPORTED",
     "SCORES",
     "Submission",
-    "aggregates",
-    "answer_file",
+    "compute_aggregates",
+    "estimate_file",
     "find_submissions",
     "metric_records",
+    "separator_kind",
+    "submission_folder",
 ]
 
 HEADER = "submission.json"
 SCORES = "scores.parquet"
+REPORTED = "reported"
+"""Folder of the numbers of papers, beside the separators' folders."""
+
 _SUFFIXES = (".flac", ".wav")  # of stored answers
 
 
@@ -75,7 +81,7 @@ class Submission:
     @property
     def kind(self) -> str:
         """One of "separator", "baseline" and "oracle"."""
-        return kind_of(self.separator, self.header.separator.oracle)
+        return separator_kind(self.separator, self.header.separator.oracle)
 
     @cached_property
     def tasks(self) -> dict[str, SubmittedTask]:
@@ -90,7 +96,7 @@ class Submission:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """One row per score, as in scores.parquet."""
-        return safe_io.scores(self.path / SCORES)
+        return safe_io.read_scores(self.path / SCORES)
 
     @cached_property
     def attributes(self) -> Mapping[str, Attributes]:
@@ -98,19 +104,32 @@ class Submission:
         return {} if self.header.attributes_sha256 is UNSET else attributes.read(self.path / attributes.ATTRIBUTES)
 
 
+def submission_folder(results: Path, separator: str, revision: str) -> Path:
+    """Returns the folder of a submission."""
+    return results / cased_name(separator) / cased_name(revision)
+
+
+def separator_kind(separator: str, oracle: bool) -> str:
+    """Returns the kind of a separator: "oracle", "baseline" or "separator"."""
+    built_in = CARDS.get(separator)
+    if oracle or (built_in is not None and built_in.oracle):
+        return "oracle"
+    return "baseline" if separator in BASELINES else "separator"
+
+
 def metric_records(metrics: Iterable[SubmittedMetric]) -> dict[str, MetricRecord]:
     """Records of metrics by id."""
     return {metric.id: metric.record for metric in metrics}
 
 
-def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[Aggregate]:
+def compute_aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[Aggregate]:
     """Aggregates of a submission: one record per task, picker and metric, sorted, computed from its rows alone."""
     rows: Sequence[SummaryRow] = summarise(scores, metrics)
     found = [Aggregate(**{name: getattr(row, name) for name in Aggregate.__struct_fields__}) for row in rows]
     return sorted(found, key=lambda aggregate: aggregate.key)
 
 
-def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> str | None:
+def estimate_file(answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> str | None:
     """Name of the file with an estimate of an item; None where the submission states none.
 
     Args:

@@ -18,33 +18,41 @@ from pyarrow import parquet
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import cased_name, dump_json, sha256, write_json
 from sam_audio_bench.leaderboard import attributes, log, safe_io
-from sam_audio_bench.leaderboard.card import Card, card_of
-from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
-from sam_audio_bench.leaderboard.names import look_alikes, name_fault
+from sam_audio_bench.leaderboard.card import Card, build_card
+from sam_audio_bench.leaderboard.name_checks import look_alikes, name_fault
 from sam_audio_bench.leaderboard.records import (
     SeparatorRecord,
     SubmissionRecord,
     SubmittedMetric,
     SubmittedTask,
 )
-from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
+from sam_audio_bench.leaderboard.submission import (
+    HEADER,
+    REPORTED,
+    SCORES,
+    Submission,
+    compute_aggregates,
+    metric_records,
+    submission_folder,
+)
 from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submission
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import PARTS, MetricRecord, StoredEstimate, to_plain
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import COLUMNS, SCORE_TYPES, RunFolder
+from sam_audio_bench.separators.catalogue import BASELINES
 from sam_audio_bench.stats.cost import cost_of
 from sam_audio_bench.types import Status
 
-__all__ = ["Submitted", "submit"]
+__all__ = ["SubmitResult", "submit"]
 
 _SHOWN = 5  # problems in a message
 _DIGITS = 12  # of a digest that serves as a revision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Submitted:
+class SubmitResult:
     """A submission that was, or would be, added to a leaderboard."""
 
     folder: Path
@@ -57,7 +65,7 @@ class Submitted:
 def submit(
     runs: Sequence[Path | str], to: Path, *, card: Path | None = None, revision: str | None = None,
     with_audio: bool = False, dry_run: bool = False, tell: Callable[[str], None] | None = None,
-) -> list[Submitted]:  # fmt: skip
+) -> list[SubmitResult]:  # fmt: skip
     """Adds the separators of finished runs to a leaderboard, each as one submission; other runs are passed over.
 
     A baseline that the leaderboard already has, with these tasks and metrics, is left as it is, since `sabench eval`
@@ -86,7 +94,7 @@ def submit(
     if (card or revision) and len(names) > 1:
         raise UsageError(f"expected runs of one separator with --card or --revision, found {', '.join(names)}")
     with (
-        nullcontext() if dry_run else log.writing(to),
+        nullcontext() if dry_run else log.write_lock(to),
         tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else to) as temporary,
     ):
         staged = []
@@ -102,30 +110,30 @@ def submit(
 def _stage(
     goal: Path, name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
     say: Callable[[str], None], *, with_audio: bool,
-) -> Submitted:  # fmt: skip
+) -> SubmitResult:  # fmt: skip
     """Writes a submission to a staging folder and checks it."""
     _check_name(name, to)
     answers = {_label(folder): _answers(folder) for folder in folders}
-    header = _header(name, folders, card_of(name, card), answers, revision, with_audio=with_audio)
-    known = attributes.pack({_label(folder): attributes.of_run(folder, say) for folder in folders})
+    header = _header(name, folders, build_card(name, card), answers, revision, with_audio=with_audio)
+    known = attributes.to_parquet({_label(folder): attributes.run_attributes(folder, say) for folder in folders})
     if known:
         header = structs.replace(header, attributes_sha256=sha256(known))
     if fault := name_fault(header.separator.revision):
         raise UsageError(f"revision of {name}: {fault}; say --revision")
-    place = folder_of(to / "results", name, header.separator.revision)
+    place = submission_folder(to / "results", name, header.separator.revision)
     earlier = sorted(place.parent.glob(f"*/{HEADER}"))
     if name in BASELINES and any(_covers(Submission.read(path.parent).header, header) for path in earlier):
         note = f"{name} is there already"
-        return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
+        return SubmitResult(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
     if place.exists():
         header = _next_revision(place, header, chosen=revision is not None)
-        place = folder_of(to / "results", name, header.separator.revision)
+        place = submission_folder(to / "results", name, header.separator.revision)
     _write(goal, header, folders, known)
     problems, submission = check_submission(goal, moving=True)
     if problems or submission is None:
         raise StoreError(_explain(name, problems))
-    size = sum(path.stat().st_size for path in safe_io.files_below(goal))
-    return Submitted(folder=place, header=submission.header, size=size, written=True)
+    size = sum(path.stat().st_size for path in safe_io.walk_files(goal))
+    return SubmitResult(folder=place, header=submission.header, size=size, written=True)
 
 
 def _check_name(name: str, to: Path) -> None:
@@ -139,7 +147,7 @@ def _check_name(name: str, to: Path) -> None:
         raise UsageError(f"expected a name that looks like no other, found {name!r} where {other!r} is known")
 
 
-def _publish(to: Path, staged: Sequence[tuple[Submitted, Path]]) -> None:
+def _publish(to: Path, staged: Sequence[tuple[SubmitResult, Path]]) -> None:
     """Moves everything to its final folder, then logs it in one step; a failure before that undoes everything."""
     before = _content(to / log.LOG)
     try:
@@ -256,7 +264,7 @@ def _answers(folder: RunFolder) -> dict[str, str]:
         for estimate in estimates:
             for part in PARTS:
                 name = str(getattr(estimate, part))
-                found[name] = safe_io.digest(folder.path / "audio" / name)
+                found[name] = safe_io.file_digest(folder.path / "audio" / name)
                 if found[name] != getattr(estimate.sha256, part):
                     raise StoreError(
                         f"expected the estimate that was scored at {folder.path / 'audio' / name}, found another; "
@@ -302,7 +310,7 @@ def _header(
         commit=first.git.commit if first.git else None,
         tasks=[_task(folder) for folder in folders],
         metrics=[_metric(record) for record in metrics.values()],
-        aggregates=aggregates(_scores(folders), metrics),
+        aggregates=compute_aggregates(_scores(folders), metrics),
         scores_sha256="",  # known once they are written
         has_audio=with_audio,
         answers=answers,
@@ -379,7 +387,7 @@ def _write(folder: Path, header: SubmissionRecord, folders: Sequence[RunFolder],
             goal.mkdir(parents=True)
             for name in header.answers[_label(run)]:
                 shutil.copyfile(run.path / "audio" / name, goal / name)
-    header = structs.replace(header, scores_sha256=safe_io.digest(folder / SCORES))
+    header = structs.replace(header, scores_sha256=safe_io.file_digest(folder / SCORES))
     write_json(folder / HEADER, to_plain(header))
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.leaderboard import figures
-from sam_audio_bench.leaderboard.records import PreviewAnswer, Quantity, ReportedNumbers
+from sam_audio_bench.leaderboard.records import PreviewEstimate, Quantity, ReportedNumbers
 from sam_audio_bench.leaderboard.sitetypes import (
     Agreement,
     Cell,
@@ -21,15 +21,15 @@ from sam_audio_bench.leaderboard.sitetypes import (
     MetricData,
     OverallTable,
     PreviewData,
-    Scored,
+    ScoreFields,
     SiteData,
     TableRow,
     TaskRow,
 )
 from sam_audio_bench.render.numbers import amount, mebibytes, number, p_value, plain
-from sam_audio_bench.stats.slices import FEWEST
+from sam_audio_bench.stats.slices import MIN_RECORDINGS
 
-__all__ = ["FILTERS", "heard", "template_globals"]
+__all__ = ["FILTERS", "sound_anchors", "template_globals"]
 
 _Row = TypeVar("_Row", bound=TableRow)
 _MOST_SPOKES, _LEAST_MEASURED = 8, 3  # tasks; separators
@@ -39,22 +39,22 @@ _ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can 
 def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
     """Globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
-        ends, sections, task_rows, cost, strengths, shows_radar, box_lines, answers, heard, heard_on, labels_of, counts,
-        matrix, mixture, slice_figure,
+        bar_limits, sections, task_rows, cost_figures, strengths, shows_radar, box_lines, previewed_estimates,
+        sound_anchors, first_sound, labels_of, counts, agreement_matrix, mixture_score, slice_figure,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
         "data": data,
         "figures": figures,
         "bar": bar,
-        "fewest": FEWEST,
+        "fewest": MIN_RECORDINGS,
         "reported": partial(reported, sources.values()),
         "only": lambda source: reported([sources[source]]),
         **own,
     }
 
 
-def interval(cell: Scored, digits: int = 2) -> str:
+def interval(cell: ScoreFields, digits: int = 2) -> str:
     """The interval of a mean."""
     if cell["low"] is None:
         return "interval unknown: one recording" if cell["value"] is not None else ""
@@ -99,12 +99,12 @@ FILTERS = {
 }  # fmt: skip
 
 
-def bar(cell: Scored, ends: tuple[float, float], kind: str, nothing: float | None = None) -> str:
+def bar(cell: ScoreFields, ends: tuple[float, float], kind: str, nothing: float | None = None) -> str:
     """A mean and its interval between the ends of its column, with a line where the mixture stands."""
     return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends, kind, nothing)
 
 
-def mixture(data: SiteData, rows: Iterable[TableRow]) -> float | None:
+def mixture_score(data: SiteData, rows: Iterable[TableRow]) -> float | None:
     """What doing nothing scores in a table."""
     own = (row for row in rows if row["why"] == "baseline" and data["lines"][row["line"]]["separator"] == "mixture")
     return next((row["value"] for row in own), None)
@@ -117,7 +117,7 @@ def counts(data: SiteData) -> dict[str, int]:
     return {kind: len(own) for kind, own in found.items()}
 
 
-def ends(data: SiteData, metric: str, rows: Sequence[TableRow]) -> tuple[float, float]:
+def bar_limits(data: SiteData, metric: str, rows: Sequence[TableRow]) -> tuple[float, float]:
     """Axis limits of a column's bars: the extremes of all intervals except those of ``silence``, within `_ENDS`."""
     own = [row for row in rows if data["lines"][row["line"]]["separator"] != "silence"]
     known = [bound for row in own for bound in (row["value"], row["low"], row["high"]) if bound is not None]
@@ -160,7 +160,7 @@ def task_rows(data: SiteData, label: str) -> list[TaskRow]:
     return sorted(rows, key=lambda row: (row["value"] is None, sign * (row["value"] or 0.0), row["line"]))
 
 
-def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
+def cost_figures(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
     """Quality against real-time factor and against number of parameters, where at least two lines state them."""
     found = []
     metric = data["metrics"][board["metric"]]
@@ -184,7 +184,7 @@ def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
             figure = figures.pareto(
                 points, x_label=label, y_label=f"{board['metric']} {metric['unit']}".strip(),
                 higher_is_better=metric["higher_is_better"], title=f"{board['title']} against {label}",
-                nothing=mixture(data, board["rows"]),
+                nothing=mixture_score(data, board["rows"]),
             )  # fmt: skip
             found.append((label, figure))
     return found
@@ -254,13 +254,13 @@ def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str
     return sorted(found, key=lambda one: sign * sum(one[2]) / len(one[2]))
 
 
-def answers(data: SiteData, item: PreviewData) -> list[tuple[str, PreviewAnswer]]:
+def previewed_estimates(data: SiteData, item: PreviewData) -> list[tuple[str, PreviewEstimate]]:
     """Lines with an estimate of a previewed item, and its preview, in the order of all lists; one estimate once."""
     found = {item["answers"][name].stem: name for name in reversed(data["lines"]) if name in item["answers"]}
     return [(name, item["answers"][name]) for name in data["lines"] if name in found.values()]
 
 
-def heard(data: SiteData, label: str) -> dict[str, dict[str, str]]:
+def sound_anchors(data: SiteData, label: str) -> dict[str, dict[str, str]]:
     """Item -> line -> the part of the page of items where its answer is heard."""
     return {
         item["item"]: {name: f"{item['item']}/{answer.stem}" for name, answer in item["answers"].items()}
@@ -268,7 +268,7 @@ def heard(data: SiteData, label: str) -> dict[str, dict[str, str]]:
     }
 
 
-def heard_on(data: SiteData, labels: Iterable[str], name: str) -> tuple[str, str] | None:
+def first_sound(data: SiteData, labels: Iterable[str], name: str) -> tuple[str, str] | None:
     """The first of some tasks an answer of a line to which is heard, and where on its page of items; None: of none."""
     for label in labels:
         for item in data["listen"].get(label, []):
@@ -360,7 +360,7 @@ def reported(
     return ReportedTable(quantities, list(rows.values()))
 
 
-def matrix(data: SiteData) -> tuple[list[str], dict[tuple[str, str], Agreement]]:
+def agreement_matrix(data: SiteData) -> tuple[list[str], dict[tuple[str, str], Agreement]]:
     """Metrics in order, and the agreement of each pair."""
     names = list(data["metrics"])
     cells = {}

@@ -17,17 +17,24 @@ from sam_audio_bench.files import cased_name, safe_name
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, check_attributes
 from sam_audio_bench.leaderboard.consistency import leaderboard_problems
-from sam_audio_bench.leaderboard.item_lists import item_list
-from sam_audio_bench.leaderboard.labels import folder_of, kind_of
-from sam_audio_bench.leaderboard.names import name_fault
+from sam_audio_bench.leaderboard.item_lists import load_item_list
+from sam_audio_bench.leaderboard.name_checks import name_fault
 from sam_audio_bench.leaderboard.records import Aggregate, SchemaError
-from sam_audio_bench.leaderboard.score_checks import check_task, examples, unanswered
-from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, find_submissions
+from sam_audio_bench.leaderboard.score_checks import check_task, format_examples, items_without_estimate
+from sam_audio_bench.leaderboard.submission import (
+    HEADER,
+    SCORES,
+    Submission,
+    compute_aggregates,
+    find_submissions,
+    separator_kind,
+    submission_folder,
+)
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.store import PARTS
 
 if TYPE_CHECKING:
-    from sam_audio_bench.leaderboard.rescoring import Rescored
+    from sam_audio_bench.leaderboard.rescoring import RescoringResult
 
 __all__ = ["ValidationProblem", "ValidationReport", "check_submission", "validate"]
 
@@ -96,9 +103,9 @@ def validate(
         )
     if since is not None and root is None:
         raise UsageError(f"expected a leaderboard with --since, found the submission {path}; its log lies higher up")
-    before = [] if since is None else log.earlier(since)
-    past = set() if root is None else log.past(root)
-    dated = set() if root is None else {folder_of(root / "results", *key) for key in past}
+    before = [] if since is None else log.read_earlier(since)
+    past = set() if root is None else log.retired_submissions(root)
+    dated = set() if root is None else {submission_folder(root / "results", *key) for key in past}
     healthy = []
     for folder in folders:
         report.submissions += 1
@@ -125,7 +132,7 @@ def check_submission(
     """
     where = folder.name if moving else f"{folder.parent.name}/{folder.name}"
     try:
-        present = [path.relative_to(folder).as_posix() for path in safe_io.files_below(folder)]
+        present = [path.relative_to(folder).as_posix() for path in safe_io.walk_files(folder)]
         submission = Submission.read(folder)
     except SchemaError as error:
         return [ValidationProblem(f"{where}/{HEADER} {place}", what) for place, what in error.violations], None
@@ -137,7 +144,7 @@ def check_submission(
         found += _files(submission, present)
         if not found:
             for name in () if moving else {SCORES, ATTRIBUTES} & set(present):  # what `submit` wrote is no stranger's
-                safe_io.check_unpacks(folder / name)
+                safe_io.check_decoding(folder / name)
             found += _content(submission, past)
     except StoreError as error:
         found.append(("files", str(error)))
@@ -145,7 +152,7 @@ def check_submission(
 
 
 def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
-    wanted = folder_of(Path(), submission.separator, submission.revision)
+    wanted = submission_folder(Path(), submission.separator, submission.revision)
     if not moving and Path(submission.path.parent.name, submission.path.name) != wanted:
         yield HEADER, f"expected the folder {wanted}, as separator and revision say, found another"
     pickers = [("picker", task.picker) for task in submission.header.tasks if task.picker]
@@ -157,7 +164,7 @@ def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
     if len(submission.metrics) < len(submission.header.metrics):
         yield HEADER, "expected each metric once, found one twice"
     oracle = submission.header.separator.oracle
-    if (kind_of(submission.separator, oracle) == "oracle") != oracle:
+    if (separator_kind(submission.separator, oracle) == "oracle") != oracle:
         yield HEADER, f"expected {submission.separator} to be called an oracle, found that it is not"
 
 
@@ -175,7 +182,7 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
     for name in sorted(set(wanted) - set(present)):
         yield name, "expected this file, which submission.json names, found none"
     for name in sorted(set(wanted) & set(present) - {HEADER}):
-        if safe_io.digest(submission.path / name) != wanted[name]:
+        if safe_io.file_digest(submission.path / name) != wanted[name]:
             yield name, "expected the SHA-256 that submission.json states, found another: the file was changed"
     strange = sorted(set(header.answers) - set(submission.tasks))
     if strange:
@@ -195,19 +202,22 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
         yield SCORES, f"expected rows of the tasks of {HEADER}, found some of {', '.join(strange[:3])}"
         return
     if strange := sorted(set(submission.attributes) - set(submission.tasks)):
-        yield ATTRIBUTES, f"expected attributes of items of the tasks of {HEADER}, found some of {examples(strange)}"
+        yield (
+            ATTRIBUTES,
+            f"expected attributes of items of the tasks of {HEADER}, found some of {format_examples(strange)}",
+        )
     for label, task in submission.tasks.items():
         rows = scores[scores["task"] == label]
         items = None
         try:
-            items = item_list(task)
+            items = load_item_list(task)
         except BenchError as error:
             yield label, str(error)
         yield from check_task(label, task, rows, items, cards)
         known = set(rows["item"]) if items is None else set(items.groups)
         for what in check_attributes(submission.attributes.get(label, {}), known):
             yield f"{label}: {ATTRIBUTES}", what
-        yield from _answers(label, submission.header.answers.get(label, {}), known - unanswered(rows))
+        yield from _answers(label, submission.header.answers.get(label, {}), known - items_without_estimate(rows))
     yield from _aggregates(submission)
 
 
@@ -221,7 +231,7 @@ def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Itera
     if bare:
         yield (
             f"{label}: answers",
-            f"expected the SHA-256 of target and residual of every answer, found none for {examples(bare)}",
+            f"expected the SHA-256 of target and residual of every answer, found none for {format_examples(bare)}",
         )
 
 
@@ -273,7 +283,7 @@ def _metrics(submission: Submission, cards: Mapping[str, MetricCard], past: bool
 
 def _aggregates(submission: Submission) -> Iterator[tuple[str, str]]:
     stated = {record.key: record for record in submission.header.aggregates}
-    computed = {record.key: record for record in aggregates(submission.scores, submission.metrics)}
+    computed = {record.key: record for record in compute_aggregates(submission.scores, submission.metrics)}
     if len(stated) < len(submission.header.aggregates) or set(stated) != set(computed):
         yield HEADER, "expected one aggregate a task, picker and metric that has rows, found others"
     for name in sorted(set(stated) & set(computed)):
@@ -298,7 +308,7 @@ def _score_again(
 ) -> None:  # fmt: skip
     from sam_audio_bench.leaderboard.rescoring import rescore
 
-    found: Rescored = rescore(submission, share, seed, audio, progress)
+    found: RescoringResult = rescore(submission, share, seed, audio, progress)
     where = f"{submission.path.parent.name}/{submission.path.name}: "
     report.problems += [ValidationProblem(where + place, what) for place, what in found.problems]
     report.skipped |= found.skipped

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Line",
     "RunData",
-    "Task",
+    "SeparatorLine",
+    "TaskPanel",
     "add_legend",
     "axis_label",
     "axis_limits",
-    "explain",
-    "grid_of_tasks",
+    "caption_notes",
+    "clip_to_axis",
+    "create_task_panels",
+    "escape_math",
     "interval_limits",
-    "pick_tasks",
-    "place_in",
-    "plain",
+    "list_task_panels",
     "rank_lines",
     "set_title",
 ]
@@ -94,7 +94,7 @@ class RunData:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TaskPanel:
     """One panel."""
 
     id: str
@@ -102,7 +102,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SeparatorLine:
     """A separator, or the best of its candidates by one picker."""
 
     separator: str
@@ -117,13 +117,13 @@ class Line:
         return colour_of(-1 if self.separator == BASELINE else 0)
 
 
-def pick_tasks(rows: Iterable[SummaryRow]) -> list[Task]:
+def list_task_panels(rows: Iterable[SummaryRow]) -> list[TaskPanel]:
     """The tasks of some means in their order, with their coverage."""
     found = {row.task: row.heading or row.label or row.task for row in rows}
-    return [Task(name, one_line(title)) for name, title in found.items()]
+    return [TaskPanel(name, one_line(title)) for name, title in found.items()]
 
 
-def rank_lines(rows: Sequence[SummaryRow]) -> list[Line]:
+def rank_lines(rows: Sequence[SummaryRow]) -> list[SeparatorLine]:
     """The separators of some means by one metric, the best mean over tasks first, oracles last."""
     own: dict[tuple[str, str | None], list[SummaryRow]] = {}
     for row in rows:
@@ -138,7 +138,7 @@ def rank_lines(rows: Sequence[SummaryRow]) -> list[Line]:
     names = [one_line(line_name(line[0].separator, line[0].picked_by, line[0].candidates)) for line in ranked]
     names = [name + " (oracle)" * line[0].oracle for name, line in zip(names, ranked, strict=True)]
     return [
-        Line(line[0].separator, line[0].picked_by, name, shown, line[0].oracle)
+        SeparatorLine(line[0].separator, line[0].picked_by, name, shown, line[0].oracle)
         for line, name, shown in zip(ranked, names, _shortened(names), strict=True)
     ]
 
@@ -153,15 +153,15 @@ def _shortened(names: Sequence[str]) -> list[str]:
     cut = [name if len(name) <= _LONGEST_NAME else f"{name[:half]} … {name[-half + 2 :]}" for name in names]
     again = {at for at, name in enumerate(cut) if name in cut[:at]}
     cut = [f"{name} #{at + 1}" if at in again else name for at, name in enumerate(cut)]
-    return [plain("\n".join(textwrap.wrap(name, _WIDEST_NAME, break_on_hyphens=False))) for name in cut]
+    return [escape_math("\n".join(textwrap.wrap(name, _WIDEST_NAME, break_on_hyphens=False))) for name in cut]
 
 
-def plain(text: str) -> str:
+def escape_math(text: str) -> str:
     """A text of anyone's that is no formula."""
     return text.replace("$", r"\$")
 
 
-def explain(lines: Sequence[Line], mixture: str, oracles: str) -> str:
+def caption_notes(lines: Sequence[SeparatorLine], mixture: str, oracles: str) -> str:
     """What a caption says of the mixture, and of oracles, where they are drawn."""
     said = {mixture: any(line.separator == BASELINE for line in lines), oracles: any(line.oracle for line in lines)}
     return "".join(f" {text}" for text, there in said.items() if there)
@@ -169,7 +169,7 @@ def explain(lines: Sequence[Line], mixture: str, oracles: str) -> str:
 
 def axis_label(row: SummaryRow) -> str:
     """A metric with its unit and direction."""
-    return plain(one_line(f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}".strip()))
+    return escape_math(one_line(f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}".strip()))
 
 
 def axis_limits(values: Iterable[float | None], *, keep: Iterable[float] = ()) -> tuple[float, float]:
@@ -221,21 +221,21 @@ def interval_limits(rows: Iterable[SummaryRow], *, keep: Iterable[float] = ()) -
 def set_title(panel: Axes, *lines: str) -> None:
     """What stands over a panel, of anyone's texts."""
     wrapped = [part for line in lines for part in textwrap.wrap(line, _TITLE_WIDTH)]
-    panel.set_title(plain("\n".join(wrapped)), fontsize=8)
+    panel.set_title(escape_math("\n".join(wrapped)), fontsize=8)
 
 
-def place_in(value: float, limits: tuple[float, float]) -> tuple[float, int]:
+def clip_to_axis(value: float, limits: tuple[float, float]) -> tuple[float, int]:
     """Where a value is drawn, and on which side of the axis it lies: -1, 0 or 1.
 
-    >>> place_in(-100.0, (0.0, 4.0)), place_in(3.0, (0.0, 4.0))
+    >>> clip_to_axis(-100.0, (0.0, 4.0)), clip_to_axis(3.0, (0.0, 4.0))
     ((0.0, -1), (3.0, 0))
     """
     clipped = min(max(value, limits[0]), limits[1])
     return clipped, int(value > limits[1]) - int(value < limits[0])
 
 
-def grid_of_tasks(
-    tasks: Sequence[Task], title: str, panel: tuple[float, float], beside: float
+def create_task_panels(
+    tasks: Sequence[TaskPanel], title: str, panel: tuple[float, float], beside: float
 ) -> tuple[Figure, list[Axes]]:
     """A panel a task, at most four abreast.
 
@@ -255,7 +255,7 @@ def grid_of_tasks(
     width = max(columns * panel[0] + beside, 5.0)
     over = max(len(textwrap.wrap(task.title, _TITLE_WIDTH)) for task in tasks) + 1
     figure, grid = panels(lines, columns, (width, lines * (panel[1] + 0.16 * over) + 0.75))
-    figure.suptitle(plain(title), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(escape_math(title), x=0.01, ha="left", fontsize=11)
     remove_empty(grid, len(tasks))
     for one, task in zip(grid, tasks, strict=False):
         set_title(one, task.title)
@@ -263,7 +263,7 @@ def grid_of_tasks(
     return figure, grid[: len(tasks)]
 
 
-def add_legend(figure: Figure, lines: Sequence[Line], more: Sequence[Line2D] = ()) -> None:
+def add_legend(figure: Figure, lines: Sequence[SeparatorLine], more: Sequence[Line2D] = ()) -> None:
     """Colour and shape of every separator; oracles are hollow."""
     handles = [
         Line2D([], [], color=colour_of(at), marker=shape_of(at), linestyle="", label=line.shown, markersize=5,

@@ -12,17 +12,17 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import cased_name
 from sam_audio_bench.plots.base import MOST_VECTORS, Plot, colour_of, ink, require, shape_of, styled
 from sam_audio_bench.plots.lines import (
-    Line,
     RunData,
-    Task,
+    SeparatorLine,
+    TaskPanel,
     add_legend,
     axis_label,
     axis_limits,
-    explain,
-    grid_of_tasks,
+    caption_notes,
+    clip_to_axis,
+    create_task_panels,
     interval_limits,
-    pick_tasks,
-    place_in,
+    list_task_panels,
     rank_lines,
     set_title,
 )
@@ -51,7 +51,7 @@ class _Plane(NamedTuple):
 
     def place(self, x: float, y: float) -> tuple[float, float, str | None]:
         """Where a point is drawn, and the arrow that says that it lies beyond."""
-        (x, right), (y, over) = place_in(x, self.across), place_in(y, self.up)
+        (x, right), (y, over) = clip_to_axis(x, self.across), clip_to_axis(y, self.up)
         return x, y, _ARROWS.get((0, over) if over else (right, 0))
 
 
@@ -77,11 +77,11 @@ def scatter(data: RunData, one: str, other: str | None = None) -> Plot:
         upper = data.metric_rows(other)[0]
         ways, same = [((line, one), (line, other)) for line in lines], rows[0].unit == upper.unit != ""
         labels, title = [label, axis_label(upper)], f"{other} against {one}"
-    table = [pair for task in pick_tasks(rows) for x, y in ways for pair in _pairs(data, task, x, y)]
+    table = [pair for task in list_task_panels(rows) for x, y in ways for pair in _pairs(data, task, x, y)]
     drawn = pd.DataFrame(require(table, "items with both scores"))
     plane = _plane(drawn, same=same)
-    tasks = [task for task in pick_tasks(rows) if task.id in set(drawn["task"])]
-    figure, grid = grid_of_tasks(tasks, data.headline(title), _PANEL, _LEGEND if other else 0.3)
+    tasks = [task for task in list_task_panels(rows) if task.id in set(drawn["task"])]
+    figure, grid = create_task_panels(tasks, data.headline(title), _PANEL, _LEGEND if other else 0.3)
     for panel, task in zip(grid, tasks, strict=True):
         own = drawn[drawn["task"] == task.id]
         _frame(panel, plane, equal=same)
@@ -100,7 +100,7 @@ def scatter(data: RunData, one: str, other: str | None = None) -> Plot:
     return Plot(name=name, title=title, caption=caption, figure=figure, data=drawn)
 
 
-def _two_lines(lines: Sequence[Line]) -> tuple[Line, Line]:
+def _two_lines(lines: Sequence[SeparatorLine]) -> tuple[SeparatorLine, SeparatorLine]:
     """The better and the other one, which is the mixture where that is one of them."""
     chosen = lines if len(lines) == 2 else [line for line in lines if not line.oracle]
     if len(chosen) != 2:
@@ -113,7 +113,9 @@ def _two_lines(lines: Sequence[Line]) -> tuple[Line, Line]:
     return first, second
 
 
-def _pairs(data: RunData, task: Task, x: tuple[Line, str], y: tuple[Line, str]) -> list[dict[str, Any]]:
+def _pairs(
+    data: RunData, task: TaskPanel, x: tuple[SeparatorLine, str], y: tuple[SeparatorLine, str]
+) -> list[dict[str, Any]]:
     """Items of a task that have both scores."""
     (across, one), (up, other) = x, y
     found, others = (data.scores.get((task.id, line.separator, line.picked_by, metric), {}) for line, metric in (x, y))
@@ -152,7 +154,7 @@ def _draw_dots(panel: Axes, plane: _Plane, part: pd.DataFrame, at: int, *, hollo
         )  # fmt: skip
 
 
-def _count_wins(panel: Axes, task: Task, own: pd.DataFrame, *, higher: bool | None) -> None:
+def _count_wins(panel: Axes, task: TaskPanel, own: pd.DataFrame, *, higher: bool | None) -> None:
     """Above the panel, on how many items the separator that is up is the better one."""
     wins = (own["y"] > own["x"]) if higher is not False else (own["y"] < own["x"])
     said = "higher" if higher is None else "better"
@@ -174,8 +176,8 @@ def pareto(data: RunData, metric: str) -> Plot:
     drawn = pd.DataFrame(require(table, f"means by {metric} with a real-time factor"))
     cheapest, dearest = drawn["real_time_factor"].min(), drawn["real_time_factor"].max()
     plane = _Plane((cheapest / 1.7, dearest * 1.7), interval_limits(known))
-    tasks = [task for task in pick_tasks(rows) if task.id in set(drawn["task"])]
-    figure, grid = grid_of_tasks(tasks, data.headline(f"{metric} against cost"), _PANEL, _LEGEND)
+    tasks = [task for task in list_task_panels(rows) if task.id in set(drawn["task"])]
+    figure, grid = create_task_panels(tasks, data.headline(f"{metric} against cost"), _PANEL, _LEGEND)
     fronts = 0
     for panel, task in zip(grid, tasks, strict=True):
         panel.set_xscale("log")
@@ -200,7 +202,7 @@ def _factor(costs: dict[tuple[str, str], Cost], row: SummaryRow) -> float | None
     return (cost.real_time_factor or None) if cost is not None else None
 
 
-def _cost_row(row: SummaryRow, cost: Cost, lines: Sequence[Line]) -> dict[str, Any]:
+def _cost_row(row: SummaryRow, cost: Cost, lines: Sequence[SeparatorLine]) -> dict[str, Any]:
     name = next(line.name for line in lines if (line.separator, line.picked_by) == (row.separator, row.picked_by))
     return {"task": row.task, "separator": name, "oracle": row.oracle, "metric": row.metric, "mean": row.value,
             "ci_low": row.ci_low, "ci_high": row.ci_high, "n_ok": row.n_ok, "n": row.n,
@@ -225,7 +227,7 @@ def _draw_front(panel: Axes, own: pd.DataFrame, *, higher: bool | None) -> bool:
     return len(front) > 1
 
 
-def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: Line) -> None:
+def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: SeparatorLine) -> None:
     x, y, arrow = plane.place(point["real_time_factor"], point["mean"])
     if arrow is None and pd.notna(point["ci_low"]) and pd.notna(point["ci_high"]):
         panel.plot([x, x], [point["ci_low"], point["ci_high"]], color=colour_of(at), linewidth=1)
@@ -237,12 +239,14 @@ def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: Line
     )  # fmt: skip
 
 
-def _pareto_caption(drawn: pd.DataFrame, lines: Sequence[Line], left: Sequence[str], *, has_front: bool) -> str:
+def _pareto_caption(
+    drawn: pd.DataFrame, lines: Sequence[SeparatorLine], left: Sequence[str], *, has_front: bool
+) -> str:
     machines = sorted({one_line(name) for name in drawn["hardware"] if name})
     said = "Mean over items with its 95 % interval over recordings, against seconds of work a second of sound."
     if has_front:
         said += " Line: the front, which no separator beats in both; oracles and baselines are no part of it."
-    said += explain(lines, "Dashed: the mixture.", "Hollow: oracles.")
+    said += caption_notes(lines, "Dashed: the mixture.", "Hollow: oracles.")
     if machines:
         said += f" On {machines[0]}." if len(machines) == 1 else f" On different machines: {', '.join(machines)}."
     return said + (f" Not drawn where there is no mean or no cost: {', '.join(left)}." if left else "")

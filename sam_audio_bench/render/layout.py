@@ -17,8 +17,8 @@ from sam_audio_bench.render.numbers import UNDEFINED, interval, number
 from sam_audio_bench.render.text import line_name, one_line, pluralize, unit_and_direction
 from sam_audio_bench.render.verdict import sentence
 from sam_audio_bench.separators.pickers import judges_itself
-from sam_audio_bench.stats.answers import ALL_TASKS, Answers, main_metric
 from sam_audio_bench.stats.cost import Cost, lag_notes
+from sam_audio_bench.stats.findings import ALL_TASKS, Findings, main_metric
 from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow
 from sam_audio_bench.stats.verdict import ALPHA
@@ -148,7 +148,7 @@ def name_of(row: SummaryRow) -> str:
     return line_name(row.separator, row.picked_by, row.candidates)
 
 
-def answer(rows: Sequence[SummaryRow], answers: Answers, view: View) -> str:
+def answer(rows: Sequence[SummaryRow], answers: Findings, view: View) -> str:
     """The sentence above all: over all tasks, or of the only one; empty where there is no such answer."""
     tasks = {task for task, _ in answers.verdicts}
     task = ALL_TASKS if ALL_TASKS in tasks else min(tasks, default="")
@@ -159,7 +159,7 @@ def answer(rows: Sequence[SummaryRow], answers: Answers, view: View) -> str:
     return "" if metric is None else _sentence(answers, task, metric, members, view)
 
 
-def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRow], view: View) -> str:
+def _sentence(answers: Findings, task: str, metric: str, rows: Iterable[SummaryRow], view: View) -> str:
     verdict = answers.verdicts.get((task, metric))
     unit = next((row.unit for row in rows if row.metric == metric), "")
     told = sentence(verdict, metric, unit, view.digits) if verdict is not None else ""
@@ -187,10 +187,10 @@ def _place(row: SummaryRow, pivot: Pivot) -> _Place:
 
 
 def layout(
-    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Answers | None = None, view: View | None = None
+    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Findings | None = None, view: View | None = None
 ) -> list[Block]:
     """The blocks of some rows; where a separator is late, by its costs, the note of the block says so."""
-    answers, view = answers or Answers(), view or View()
+    answers, view = answers or Findings(), view or View()
     late = lag_notes(costs)
     blocks: dict[str, dict[tuple[str, str], SummaryRow]] = {}
     for row in (*rows, *answers.overall):
@@ -204,7 +204,7 @@ class _Laid:
     """One block that is being laid out."""
 
     def __init__(
-        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers, view: View,
+        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Findings, view: View,
         there: Collection[str],
     ) -> None:  # fmt: skip
         self.rows, self.cells, self.answers, self.view = rows, cells, answers, view

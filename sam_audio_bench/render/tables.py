@@ -20,8 +20,8 @@ from sam_audio_bench.render.layout import UNSURE, Block, Cell, Head, Line, View,
 from sam_audio_bench.render.terminal import Screen, panels, standard_output
 from sam_audio_bench.render.text import fold, halves, markdown_text, one_line
 from sam_audio_bench.render.verdict import verdicts_to_json
-from sam_audio_bench.stats.answers import Answers
 from sam_audio_bench.stats.cost import Cost
+from sam_audio_bench.stats.findings import Findings
 from sam_audio_bench.stats.summary import SummaryRow, to_json
 from sam_audio_bench.tabular import is_formula
 
@@ -38,7 +38,7 @@ class _Beside:
     partial: str | None
     runs: tuple[str, ...] = ()
     costs: tuple[Cost, ...] = ()
-    answers: Answers = field(default_factory=Answers)
+    answers: Findings = field(default_factory=Findings)
     view: View = field(default_factory=View)
 
     def answer(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
@@ -48,7 +48,7 @@ class _Beside:
 
 def render(
     rows: Sequence[SummaryRow], format: str, *, partial: str | None = None, runs: Iterable[str] = (),
-    costs: Iterable[Cost] = (), answers: Answers | None = None, view: View | None = None,
+    costs: Iterable[Cost] = (), answers: Findings | None = None, view: View | None = None,
 ) -> str:  # fmt: skip
     """Writes rows as text that ends with a newline.
 
@@ -66,22 +66,22 @@ def render(
     """
     if format not in _RENDERERS:
         raise UsageError(f"expected a table format of {', '.join(FORMATS)}, found {format!r}")
-    beside = _Beside(partial, tuple(runs), tuple(costs), answers or Answers(), view or View())
+    beside = _Beside(partial, tuple(runs), tuple(costs), answers or Findings(), view or View())
     return _RENDERERS[format](rows, beside)
 
 
 def print_terminal(
     rows: Sequence[SummaryRow], *, partial: str | None = None, console: Console | None = None,
-    costs: Sequence[Cost] = (), answers: Answers | None = None, view: View | None = None,
+    costs: Sequence[Cost] = (), answers: Findings | None = None, view: View | None = None,
 ) -> None:  # fmt: skip
     """Prints the table to a rich console; None: standard output, of COLUMNS or 100 columns where it is no terminal."""
-    answers, view = answers or Answers(), view or View()
+    answers, view = answers or Findings(), view or View()
     blocks = layout(rows, costs, answers, view)
     (console or standard_output()).print(Screen(blocks, answer(rows, answers, view), partial, costs))
 
 
 def table_to_json(
-    rows: Sequence[SummaryRow], *, partial: str | None, runs: Iterable[str], costs: Iterable[Cost], answers: Answers,
+    rows: Sequence[SummaryRow], *, partial: str | None, runs: Iterable[str], costs: Iterable[Cost], answers: Findings,
     view: View,
 ) -> dict[str, Any]:  # fmt: skip
     """Of `sam_audio_bench.stats.to_json`, with the answer, the rows over all tasks, and the verdict on each column."""

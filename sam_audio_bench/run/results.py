@@ -17,10 +17,10 @@ from sam_audio_bench.run.attributes import AttributeTable, attributes_of
 from sam_audio_bench.run.remote import find_runs, naming_origins, shown_place
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.run.training_overlap import shared_in_runs
-from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
-from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
-from sam_audio_bench.stats.slices import Slice, cut
+from sam_audio_bench.stats.findings import Findings, compute_findings, compute_slice_findings, main_metric
+from sam_audio_bench.stats.item_coverage import Coverage, classify_coverage, items_set_aside
+from sam_audio_bench.stats.slices import Slice, make_slices
 from sam_audio_bench.stats.summary import SummaryRow, compute_line_scores, summarise, summarise_paraphrases
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.types import Status
@@ -59,7 +59,7 @@ class Results:
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
     paraphrased: frozenset[str] = frozenset()  # tasks whose items are asked in several ways
     songs: frozenset[str] = frozenset()  # tasks of which published tables give the median over songs
-    coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> what is answered
+    coverage: dict[tuple[str, str], Coverage] = field(default_factory=dict)  # task, separator -> what is answered
     costs: tuple[Cost, ...] = ()  # of each task and separator
     tables: tuple[AttributeTable, ...] = ()  # of attributes of the items
     trained_on: Mapping[tuple[str, str], str] = field(default_factory=dict)  # task, separator -> see SummaryRow
@@ -186,7 +186,7 @@ class Results:
         tasks: dict[str, dict[str, Attribute | None]] = {}
         for (task, item), own in known.items():
             tasks.setdefault(task, {})[item] = own.get(attribute)
-        return replace(self, slices={task: cut(values, attribute, points) for task, values in tasks.items()})
+        return replace(self, slices={task: make_slices(values, attribute, points) for task, values in tasks.items()})
 
     @naming_origins()
     def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
@@ -210,7 +210,7 @@ class Results:
         """The scores that means rest on: without answers that are set aside."""
         return self._without(items_set_aside(self.coverage))
 
-    def answers(self, sort: str | None = None) -> Answers:
+    def answers(self, sort: str | None = None) -> Findings:
         """Who is best by each metric, on each task and over all, and who is surely better than the mixture.
 
         Args:
@@ -218,19 +218,19 @@ class Results:
         """
         return self._answers(self.rows, sort, "task")
 
-    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Answers:
+    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Findings:
         if self.frame.empty:
-            return Answers()
+            return Findings()
         units = {name: record.unit for name, record in self.metrics.items()}
         scores = compute_line_scores(self.counted, units)
         if self.slices:
-            return find_answers_in_slices(scores, rows, self.slices, name_of, sort)
-        return find_answers(scores, rows, name_of, sort, by_metric=pivot == "metric")
+            return compute_slice_findings(scores, rows, self.slices, name_of, sort)
+        return compute_findings(scores, rows, name_of, sort, by_metric=pivot == "metric")
 
     def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
         """With the task's version and split, the number of candidates, the network that scored, and the coverage."""
         task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
-        covered = self.coverage.get((task, row.separator), Covered())
+        covered = self.coverage.get((task, row.separator), Coverage())
         label = self.labels.get(task, "") + _STATISTICS.get(statistic, "")
         told = {str(other) for (name, _), other in self.coverage.items() if name == task}
         return replace(
@@ -300,7 +300,7 @@ class Results:
         rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 
-    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Answers]:
+    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Findings]:
         """What a table of some metrics shows."""
         chosen = self._chosen(metrics, sort)
         rows = chosen.rows
@@ -353,14 +353,14 @@ class Results:
         return results_html(self)
 
 
-def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
+def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Coverage]:
     """Of each task and separator; its shards count together."""
-    found: dict[tuple[str, str], Covered] = {}
+    found: dict[tuple[str, str], Coverage] = {}
     for folder, items, _, total in chosen:
         records = [folder.items[item] for item in items if item in folder.items]
         key = folder.header.task.id, folder.header.model.name
-        known = found.get(key, Covered())
-        found[key] = Covered(
+        known = found.get(key, Coverage())
+        found[key] = Coverage(
             answered=known.answered | {record.item for record in records if not record.failed},
             items=total,
             missing_media=known.missing_media + sum(record.status == Status.MISSING_MEDIA for record in records),

@@ -49,7 +49,7 @@ class Weights:
 
     def __init__(self, items: Floats, systems: Floats, cells: Floats | None = None) -> None:
         self.items, self.systems, self._cells = items, systems, cells
-        self._kept: dict[Hashable, object] = {}
+        self._cache: dict[Hashable, object] = {}
 
     def cells(self) -> Floats:
         """[items * systems, resamples]."""
@@ -57,11 +57,11 @@ class Weights:
             self._cells = (self.items[:, None, :] * self.systems[None, :, :]).reshape(-1, self.items.shape[1])
         return self._cells
 
-    def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
+    def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """The cached value of ``key``, computed by ``make`` at first."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]  # type: ignore[return-value]
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]  # type: ignore[return-value]
 
 
 def standardise(values: Floats, axis: int = -1) -> Floats:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
+    "Coverage",
     "CoverageClass",
-    "Covered",
     "classify_coverage",
     "common_items",
     "coverage_class_rank",
@@ -87,7 +87,7 @@ def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[st
 
 
 @dataclass(frozen=True)
-class Covered:
+class Coverage:
     """What a separator has answered of a task."""
 
     answered: frozenset[str] = frozenset()
@@ -98,9 +98,9 @@ class Covered:
         return format_coverage(len(self.answered), self.items, self.missing_media)
 
 
-def items_set_aside(coverage: Mapping[tuple[str, str], Covered]) -> dict[tuple[str, str], frozenset[str]]:
+def items_set_aside(coverage: Mapping[tuple[str, str], Coverage]) -> dict[tuple[str, str], frozenset[str]]:
     """Answers of each task and separator that others of its class do not have."""
-    tasks: dict[str, dict[str, Covered]] = {}
+    tasks: dict[str, dict[str, Coverage]] = {}
     for (task, separator), covered in coverage.items():
         tasks.setdefault(task, {})[separator] = covered
     aside: dict[tuple[str, str], frozenset[str]] = {}

@@ -174,7 +174,7 @@ class Utterance(LevelData, level="utterance"):
     def spearman(self, weights: Weights) -> Floats:
         drawn = self._drawn(weights)
         ties = self._ranked[0].tie_weights(drawn)
-        ranks, variance = weights.kept((self._key, "ranks"), lambda: self._human_ranks(drawn))
+        ranks, variance = weights.cached((self._key, "ranks"), lambda: self._human_ranks(drawn))
         product = np.einsum("nb,nb->b", self._ranked[0].midranks(ties), ranks)
         return ratio(product, _rank_variance(ties, drawn) * variance)
 
@@ -275,7 +275,7 @@ class WithinItem(LevelData, level="within_item"):
         return found
 
     def _drawn(self, weights: Weights) -> Floats:
-        return weights.kept((self._mask.tobytes(), "within"), lambda: weights.systems[None] * self._mask)
+        return weights.cached((self._mask.tobytes(), "within"), lambda: weights.systems[None] * self._mask)
 
     def _mean(self, found: Floats, weights: Weights) -> Floats:
         counts = weights.items[self._rows] * np.isfinite(found)
@@ -340,7 +340,7 @@ class System(LevelData, level="system"):
         return weights.kept(self._key, lambda: weights.systems[self._columns] * (self._counts(weights) > 0))
 
     def _counts(self, weights: Weights) -> Floats:
-        return weights.kept((self._key, "counts"), lambda: np.einsum("is,ib->sb", self._mask, weights.items))
+        return weights.cached((self._key, "counts"), lambda: np.einsum("is,ib->sb", self._mask, weights.items))
 
     def _means(self, weights: Weights) -> list[Floats]:
         counts = np.maximum(self._counts(weights), 1.0)

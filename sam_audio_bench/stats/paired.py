@@ -24,11 +24,11 @@ __all__ = [
     "PairedComparison",
     "Recordings",
     "holm",
-    "least_p",
     "paired_difference",
+    "smallest_p",
     "swap_interval",
+    "swap_patterns",
     "swap_test",
-    "swap_ways",
 ]
 
 FEWEST_RECORDINGS = 6
@@ -114,10 +114,10 @@ def paired_difference(
     )
 
 
-def least_p(recordings: int, resamples: int = 2000) -> float:
+def smallest_p(recordings: int, resamples: int = 2000) -> float:
     """The smallest p that `swap_test` can give, whatever the differences.
 
-    >>> least_p(3), least_p(40, 99)
+    >>> smallest_p(3), smallest_p(40, 99)
     (0.25, 0.01)
     """
     return 2 / 2**recordings if recordings <= _MOST_EXACT else 1 / (resamples + 1)
@@ -304,7 +304,7 @@ def _kept_ways(recordings: int, resamples: int, seed: int) -> tuple[NDArray[np.u
     return tuple(np.packbits(ways, axis=1) for ways in _drawn_ways(recordings, resamples, seed))
 
 
-def swap_ways(recordings: int, resamples: int = 2000, seed: int = 0) -> NDArray[np.bool_]:
+def swap_patterns(recordings: int, resamples: int = 2000, seed: int = 0) -> NDArray[np.bool_]:
     """The ways of `swap_interval` for up to 10,000 recordings: which ones each swaps, [ways, recordings]."""
     return np.concatenate(list(_ways(recordings, resamples, seed)))
 

@@ -23,9 +23,9 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import Interval, cluster_interval, difference_interval
 from sam_audio_bench.tasks.attributes import Attribute
 
-__all__ = ["FEWEST", "Slice", "SliceTest", "compare_slices", "cut"]
+__all__ = ["MIN_RECORDINGS", "Slice", "SliceTest", "compare_slices", "make_slices"]
 
-FEWEST = 5
+MIN_RECORDINGS = 5
 """Recordings that a slice must have, and the items elsewhere too, to be tested."""
 
 _FEW_VALUES = 4  # different numbers, each of which is a slice of its own
@@ -46,7 +46,7 @@ class Slice(NamedTuple):
     known: bool = True  # whether the attribute of these items is
 
 
-def cut(values: Mapping[_Key, Attribute | None], name: str, points: Sequence[float] = ()) -> list[Slice]:
+def make_slices(values: Mapping[_Key, Attribute | None], name: str, points: Sequence[float] = ()) -> list[Slice]:
     """Slices of items by the values of an attribute; each item is in exactly one.
 
     Numbers are cut at the given points, each of which begins a slice. Without points each of at most four different
@@ -61,7 +61,7 @@ def cut(values: Mapping[_Key, Attribute | None], name: str, points: Sequence[flo
     Raises:
         UsageError: points that do not increase, or of texts.
 
-    >>> [(one.label, one.items) for one in cut({"a": -5.0, "b": 0.0, "c": None}, "snr", [0])]
+    >>> [(one.label, one.items) for one in make_slices({"a": -5.0, "b": 0.0, "c": None}, "snr", [0])]
     [('snr < 0', ('a',)), ('snr ≥ 0', ('b',)), ('snr not known', ('c',))]
     """
     if not all(map(math.isfinite, points)) or any(low >= high for low, high in pairwise(points)):
@@ -195,10 +195,10 @@ def _described(scores: Floats, labels: Sequence[str], mask: Mask, resamples: int
 
 
 def _why_untested(scores: Floats, recordings: int, others: int) -> str:
-    if recordings < FEWEST:
-        return f"fewer than {FEWEST} recordings"
-    if others < FEWEST:
-        return f"fewer than {FEWEST} recordings elsewhere"
+    if recordings < MIN_RECORDINGS:
+        return f"fewer than {MIN_RECORDINGS} recordings"
+    if others < MIN_RECORDINGS:
+        return f"fewer than {MIN_RECORDINGS} recordings elsewhere"
     if scores.min() == scores.max():
         return "all scores are equal"
     return ""

@@ -24,12 +24,13 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.paired import Recordings, holm, swap_interval, swap_test
 from sam_audio_bench.stats.ranking import Column, Values
 
-__all__ = ["ALPHA", "BASELINE", "Gap", "Verdict", "decide"]
+__all__ = ["ALPHA", "BASELINE", "Gap", "Verdict", "decide", "decide_many"]
 
 ALPHA = 0.05
 """The chance of a false "surely", over all systems of a table."""
 BASELINE = "mixture"
 """The separator that does nothing."""
+_MOST_PAIRED = 32  # separators of which all pairs are compared
 _SWAPS_A_PAIR = 40  # resamples for each hypothesis: the smallest p, times their number, is half of ALPHA
 
 
@@ -71,14 +72,14 @@ class Verdict:
     @property
     def leader(self) -> str | None:
         """The separator with the best mean, sure or not; the baseline is none."""
-        return self.first_but(() if self.baseline is None else (self.baseline,))
+        return self.first_except(() if self.baseline is None else (self.baseline,))
 
-    def first_but(self, passed_over: Collection[str]) -> str | None:
+    def first_except(self, passed_over: Collection[str]) -> str | None:
         """The line with the best mean, of those that are not named."""
         return next((name for name in self.order if name not in passed_over), None)
 
     @property
-    def not_told_apart(self) -> tuple[str, ...]:
+    def indistinguishable(self) -> tuple[str, ...]:
         """Separators that cannot be told from the leader."""
         return tuple(name for name, gap in self.behind_best.items() if not gap.ahead)
 
@@ -91,7 +92,7 @@ class Verdict:
             level = {name for name, gap in self.over_baseline.items() if not gap.behind and name in self.rivals}
             return frozenset(level | {self.order[0]})
         own = self.over_baseline.get(self.leader)
-        level = {self.leader, *self.not_told_apart}
+        level = {self.leader, *self.indistinguishable}
         return frozenset(level if own is None or own.ahead else level | {str(self.baseline)} & self.rivals)
 
     @property
@@ -103,6 +104,11 @@ class Verdict:
     def surely_worse(self) -> tuple[str, ...]:
         """Those that are surely worse than the baseline."""
         return tuple(name for name in self.order if name in self.over_baseline and self.over_baseline[name].behind)
+
+    def against_baseline(self, name: str) -> str:
+        """Returns "better", "worse" or "unsure" for a system compared with the baseline; "" without a baseline."""
+        gap = self.over_baseline.get(name)
+        return "" if gap is None else "better" if gap.ahead else "worse" if gap.behind else "unsure"
 
     @property
     def recordings(self) -> int:
@@ -170,6 +176,41 @@ def decide(
         behind_best=_by_holm(behind, ahead, _pairs),
         over_baseline=_by_holm(others if over else (), over, int),
         rivals=frozenset(rivals),
+    )
+
+
+def decide_many(column: Column, lines: Mapping[str, Values], *, higher_is_better: bool) -> Verdict:
+    """The verdict of a column.
+
+    Args:
+        column: what is ranked.
+        lines: of the separators that compete, and of the mixture, by name.
+        higher_is_better: direction.
+    """
+    if len(lines) <= _MOST_PAIRED:
+        return decide(column, lines, higher_is_better=higher_is_better)
+    column = replace(column, resamples=max(column.resamples, _SWAPS_A_PAIR * len(lines)))
+    nothing = {BASELINE: lines[BASELINE]} if BASELINE in lines else {}
+    found = [
+        decide(column, {name: values, **nothing}, higher_is_better=higher_is_better, intervals=False)
+        for name, values in lines.items()
+    ]
+    gaps = {name: gap for one in found for name, gap in one.over_baseline.items()}
+    sign = -1 if higher_is_better else 1
+    means = {name: float(column.samples(values)[0]) for name, values in lines.items()}
+    order = sorted(lines, key=lambda name: (sign * means[name], name))
+    leader, *behind = (name for name in order if name != BASELINE)
+    gaps |= decide(column, {leader: lines[leader], **nothing}, higher_is_better=higher_is_better).over_baseline
+    return Verdict(
+        order=tuple(order),
+        tasks=column.tasks,
+        baseline=BASELINE if nothing else None,
+        behind_best={name: Gap(items=0, recordings=0) for name in behind},
+        over_baseline={
+            name: replace(gap, p=p)
+            for (name, gap), p in zip(gaps.items(), holm([gap.p for gap in gaps.values()]), strict=True)
+        },
+        rivals=frozenset(lines),
     )
 
 

@@ -18,8 +18,8 @@ from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, pack
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.figures import MOST_SERIES, Dot, slices
 from sam_audio_bench.leaderboard.records import to_plain
-from sam_audio_bench.leaderboard.site import build
-from sam_audio_bench.leaderboard.sitedata import site_data
+from sam_audio_bench.leaderboard.site import build_site
+from sam_audio_bench.leaderboard.sitedata import build_site_data
 from sam_audio_bench.leaderboard.slicing import task_slices
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 from sam_audio_bench.leaderboard.template_helpers import slice_figure
@@ -53,7 +53,7 @@ def halves(board: Board) -> dict[str, dict[str, Any]]:
 
 def page(board: Path) -> str:
     """The page, as the site has it."""
-    build(board)
+    build_site(board)
     return (board / "site" / "slices.html").read_text(encoding="utf-8")
 
 
@@ -201,11 +201,11 @@ def test_a_line_that_is_not_ranked_is_not_compared(board: Path, gate: Path) -> N
 @pytest.mark.parametrize(("lines", "key"), [(3, {"line-1": 1, "line-2": 2}), (9, {"line-8": 0, "line-7": 1})])
 def test_colours_are_the_same_in_all_tasks_where_there_are_enough(board: Path, lines: int, key: dict[str, int]) -> None:
     """The last two lines have both tasks."""
-    data = site_data(board, read_board(board))
+    data = build_site_data(board, read_board(board))
     (line,) = [name for name in data["lines"] if name.startswith("spectral-gate")]
     names = [f"line-{at}" for at in range(lines)]
     everywhere(board, halves(read_board(board)))
-    row = {**site_data(board, read_board(board))["slices"][TASK]["rows"][0], "mean": 1.0}
+    row = {**build_site_data(board, read_board(board))["slices"][TASK]["rows"][0], "mean": 1.0}
     column = {name: {**data["cells"][TASK]["si_sdr_i"][line], "value": float(at)} for at, name in enumerate(names)}
     two: Any = {
         **data,

@@ -107,7 +107,7 @@ def test_a_bad_item_that_is_called_undefined(gate: Path, tamper: Tamper) -> None
         )
 
     tamper(undefined)
-    assert "expected silent references where the target is absent, found others" in said(gate)
+    assert "expected silent references for absent targets, found others" in said(gate)
 
 
 def test_a_duplicated_good_item(gate: Path, tamper: Tamper) -> None:
@@ -211,7 +211,7 @@ def test_a_second_answer_that_raises_the_mean(picked: Path, edit: Callable[..., 
 
 def test_an_answer_without_a_digest(gate: Path, tamper: Tamper) -> None:
     """It could be made up later, when somebody asks for the audio."""
-    name = worst(safe_io.scores(gate / SCORES))
+    name = worst(safe_io.read_scores(gate / SCORES))
     (gate / "audio" / "music@1-mini" / f"{name}.target.flac").unlink()
     tamper(header=lambda header: header["answers"]["music@1-mini"].pop(f"{name}.target.flac"))
     assert (
@@ -233,7 +233,7 @@ def test_a_bad_item_that_is_called_perfect(gate: Path, tamper: Tamper) -> None:
 
 def test_a_bad_item_that_is_called_lost(board: Path, gate: Path, tamper: Tamper) -> None:
     """An answer that is there is scored; one that was never made cannot be told from a crash, and is counted."""
-    name = worst(safe_io.scores(gate / SCORES))
+    name = worst(safe_io.read_scores(gate / SCORES))
 
     def lost(scores: pd.DataFrame) -> pd.DataFrame:
         place = scores["item"] == name

@@ -49,16 +49,18 @@ def submit(
     the site, as previews.json of the leaderboard says, or all of them.
     """
     from sam_audio_bench.leaderboard.hub import write_hub_files
-    from sam_audio_bench.leaderboard.labels import BASELINES
     from sam_audio_bench.leaderboard.submit import submit as add
+    from sam_audio_bench.separators.catalogue import BASELINES
 
     again = partial(add, runs, card=card, revision=revision, with_audio=with_audio, tell=note)
     if pr:
-        from sam_audio_bench.leaderboard.pull_request import propose
+        from sam_audio_bench.leaderboard.pull_request import open_pull_request
 
         if hub is not None or as_json:
             raise UsageError("expected --pr without --hub and --json, found one of them")
-        proposed = propose(board, partial(again, tell=None), partial(again, board, dry_run=True), dry_run=dry_run)
+        proposed = open_pull_request(
+            board, partial(again, tell=None), partial(again, board, dry_run=True), dry_run=dry_run
+        )
         for step in proposed.steps if dry_run else ():
             click.echo(step)
         click.echo(proposed.url or f"nothing done; the branch would be {proposed.branch}")
@@ -169,11 +171,10 @@ def log(folder: Path, as_json: bool) -> None:
 @click.option("--from", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 def withdraw(separator: str, revision: str, reason: str, board: Path) -> None:
     """Take a submission out of the ranks; its row and its attempt stay."""
-    from sam_audio_bench.leaderboard.labels import folder_of
     from sam_audio_bench.leaderboard.log import withdraw as take_out
-    from sam_audio_bench.leaderboard.submission import HEADER, Submission
+    from sam_audio_bench.leaderboard.submission import HEADER, Submission, submission_folder
 
-    folder = folder_of(board / "results", separator, revision)
+    folder = submission_folder(board / "results", separator, revision)
     if not (folder / HEADER).is_file():
         raise UsageError(
             f"expected a submission in {board}, found no {separator} {revision}; `sabench leaderboard log {board}` "

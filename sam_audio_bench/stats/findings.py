@@ -18,7 +18,7 @@ from sam_audio_bench.stats.slices import Slice
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
 from sam_audio_bench.stats.verdict import Verdict, decide
 
-__all__ = ["ALL_TASKS", "Answers", "LineScores", "find_answers", "find_answers_in_slices", "main_metric"]
+__all__ = ["ALL_TASKS", "Findings", "LineScores", "compute_findings", "compute_slice_findings", "main_metric"]
 
 ALL_TASKS = "all tasks"
 """The task of the rows over all tasks."""
@@ -28,7 +28,7 @@ LineScores = Mapping[tuple[str, str, str | None, str], Mapping[str, ItemScore]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class Findings:
     """Beside the rows of a table."""
 
     overall: tuple[SummaryRow, ...] = ()  # over all tasks, of the separators that have them; none of a single task
@@ -66,10 +66,10 @@ def main_metric(rows: Iterable[SummaryRow], wanted: str | None = None) -> str | 
     return order[0] if order else None
 
 
-def find_answers(
+def compute_findings(
     scores: LineScores, rows: Sequence[SummaryRow], name: Callable[[SummaryRow], str], sort: str | None = None,
     *, by_metric: bool = False,
-) -> Answers:  # fmt: skip
+) -> Findings:  # fmt: skip
     """Rows over all tasks, and who is best by each metric on each task and over all.
 
     Args:
@@ -96,17 +96,17 @@ def find_answers(
                 unscored = [name(row) for row in members if not row.oracle and name(row) not in there]
                 missing = (*(left_out if task == ALL_TASKS else ()), *found.left_out, *unscored)
                 verdicts[task, metric] = replace(found, left_out=tuple(dict.fromkeys(missing)))
-    return Answers(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
+    return Findings(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
 
 
-def find_answers_in_slices(
+def compute_slice_findings(
     scores: LineScores, rows: Sequence[SummaryRow], slices: Mapping[str, Sequence[Slice]],
     name: Callable[[SummaryRow], str], sort: str | None = None,
-) -> Answers:  # fmt: skip
+) -> Findings:  # fmt: skip
     """Who is best in each slice by itself; there is no answer over all, of which slices are unequal parts.
 
     Args:
-        scores: of all slices, as in `find_answers`.
+        scores: of all slices, as in `compute_findings`.
         rows: with their slices.
         slices: of each task.
         name: as there.
@@ -118,9 +118,9 @@ def find_answers_in_slices(
         own = [row for row in rows if (row.task, row.slice) == (task, part.label)]
         inside = {key: {item: score for item, score in items.items() if item in members}
                   for key, items in scores.items() if key[0] == task}  # fmt: skip
-        found = find_answers(inside, own, name, sort).verdicts if own else {}
+        found = compute_findings(inside, own, name, sort).verdicts if own else {}
         verdicts |= {(own[0].part, metric): replace(one, slice=part.label) for (_, metric), one in found.items()}
-    return Answers(verdicts=verdicts)
+    return Findings(verdicts=verdicts)
 
 
 class _Known:
