@@ -1,7 +1,7 @@
-"""All submissions as one value, from which every page is made: means, intervals, ranks, coverage.
+"""All submissions in one object, from which every page is made: means, intervals, ranks, coverage.
 
-Numbers of a submission come from its rows alone; only ranks depend on the others. Values are rounded to six decimals,
-so that two machines write the same bytes.
+The numbers of a submission depend on its rows alone; only ranks depend on other submissions. Values are rounded to six
+decimals, so that two machines write the same bytes.
 """
 
 from __future__ import annotations
@@ -48,31 +48,29 @@ _DECIMALS = 6
 
 @dataclass(frozen=True, eq=False)
 class LeaderboardLine:
-    """One line of a table: a submission, or the best of its candidates by a picker."""
+    """One line of a table: a submission, or the candidates that a picker chose in it."""
 
     submission: Submission
     picked_by: str | None
     unranked_reason: str  # "", or why none of its numbers is ranked: "oracle", "baseline", "withdrawn" or "superseded"
-    outdated_metrics: frozenset[str] = (
-        frozenset()
-    )  # metrics that are computed in another way by now; their scores are not shown
+    outdated_metrics: frozenset[str] = frozenset()  # their current version computes something else; not shown
 
     @property
     def id(self) -> str:
-        """Unique on the leaderboard."""
+        """Id, unique on the leaderboard."""
         own = f"{self.submission.separator}/{self.submission.revision}"
         return own if self.picked_by is None else f"{own}#{self.picked_by}"
 
     @property
     def name(self) -> str:
-        """Display name; with the revision where another revision of the separator may be shown too."""
+        """Display name; includes the revision if another revision of the separator may be shown too."""
         candidates = max(task.candidates for task in self.submission.header.tasks)
         own = line_name(self.submission.separator, self.picked_by, candidates)
         return f"{own}, {self.submission.revision}" if self.unranked_reason in ("withdrawn", "superseded") else own
 
     @cached_property
     def item_scores(self) -> dict[tuple[str, str], dict[str, ItemScore]]:
-        """(task, metric) -> item -> its mean."""
+        """(task, metric) -> item -> mean score."""
         units = {name: info.unit for name, info in self.submission.metrics.items()}
         means = compute_line_scores(self.submission.scores, units)
         return {
@@ -83,13 +81,13 @@ class LeaderboardLine:
 
     @cached_property
     def aggregates(self) -> dict[tuple[str, str], Aggregate]:
-        """(task, metric) -> its aggregate in submission.json."""
+        """(task, metric) -> aggregate as stated in submission.json."""
         aggregates = self.submission.header.aggregates
         return {(one.task, one.metric): one for one in aggregates if one.picked_by == self.picked_by}
 
     @cached_property
     def undefined_counts(self) -> dict[tuple[str, str], int]:
-        """(task, metric) -> items that cannot have a score, since their target is absent."""
+        """(task, metric) -> number of items whose score is undefined because their target is absent."""
         rows = self.submission.scores
         own = rows[rows["value"].isna() & rows["status"].isin([Status.SILENT_REFERENCE, Status.BOTH_SILENT])]
         own = own[own["picked_by"].fillna("") == (self.picked_by or "")]
@@ -97,14 +95,14 @@ class LeaderboardLine:
         return dict(Counter((task, metric) for task, metric, _ in different))
 
     def values(self, task: str, metric: str) -> dict[str, float]:
-        """The items that have a value."""
+        """Returns item -> value, of the items that have one."""
         found = self.item_scores.get((task, metric), {})
         return {item: mean.value for item, mean in found.items() if mean.value is not None}
 
 
 @dataclass(frozen=True)
 class Board:
-    """What `read_board` read; `data` is what pages show."""
+    """A leaderboard, as returned by `read_board`."""
 
     lines: tuple[LeaderboardLine, ...]
     rules: Sequence[BoardRule]
@@ -113,16 +111,16 @@ class Board:
 
     @cached_property
     def tasks(self) -> dict[str, SubmittedTask]:
-        """Task records by label, in the order of the catalogue."""
+        """Label -> task record, in the order of the catalogue."""
         found = {label: task for line in self.lines for label, task in line.submission.tasks.items()}
         order = {name: place for place, name in enumerate(TASKS)}
         return dict(sorted(found.items(), key=lambda pair: (order.get(pair[1].id, len(order)), pair[0])))
 
     @cached_property
     def metrics(self) -> dict[str, MetricRecord]:
-        """Records of all metrics by id, in order of appearance; raises StoreError where two lines have different ones.
+        """Id -> record of every metric, in order of appearance; raises StoreError if two lines have different records.
 
-        Scores made with other weights or parameters are another quantity and cannot be ranked together.
+        Scores computed with other weights or parameters are another quantity and cannot be ranked together.
         """
         found: dict[str, tuple[str, MetricRecord]] = {}
         for line in self.lines:
@@ -139,17 +137,17 @@ class Board:
         return {name: record for name, (_, record) in found.items()}
 
     def groups(self, task: str) -> Mapping[str, str]:
-        """Item -> recording, of the whole task."""
+        """Returns item -> recording, of all items of a task."""
         return load_item_list(self.tasks[task]).groups
 
     @property
     def cells(self) -> dict[str, dict[str, dict[str, Cell]]]:
-        """Task -> metric -> line -> what a table shows."""
+        """Task -> metric -> line -> table cell."""
         return self._tables[0]
 
     @property
     def verdicts(self) -> dict[str, str]:
-        """Of each task by its main metric, as a sentence; its cells hold the same as ranks and marks."""
+        """Task -> verdict by its main metric, as a sentence; cells state the same as ranks and marks."""
         return self._tables[1]
 
     @cached_property
@@ -173,7 +171,7 @@ class Board:
         return cells, verdicts
 
     def main_metric(self, task: str) -> str:
-        """The metric that a task's table is ordered and ranked by."""
+        """Returns the metric by which a task's table is sorted and ranked."""
         known = [name for name in self.metrics if any((task, name) in line.item_scores for line in self.lines)]
         wanted = find_task_card(self.tasks[task].id).main_metric
         return next(name for name in (wanted, *(one for one in known if one.endswith("_i")), *known) if name in known)
@@ -198,7 +196,10 @@ class Board:
         return sentence(verdict, metric, record.unit if record.unit.isalpha() else "")  # "1-5" would read as a number
 
     def overall(self, board: BoardRule) -> tuple[str, list[OverallRow]]:
-        """The verdict, and a row for each line with any task of a board of `BOARDS`; none if none has its metric."""
+        """Returns verdict and rows of one overall table: a row for each line that has any of its tasks.
+
+        There are no rows if a task or the metric is missing from the leaderboard.
+        """
         wanted = [tuple(_label(board, name) for name in names) for names in board.parts.values()]
         tasks = [task for part in wanted for task in part]
         if any(task not in self.tasks for task in tasks) or board.metric not in self.metrics:
@@ -240,10 +241,10 @@ def _label(board: BoardRule, task: str) -> str:
 
 
 def read_board(root: Path) -> Board:
-    """Reads a leaderboard; a submission that only scores the same audio again is shown once.
+    """Reads a leaderboard; of revisions with the same audio, scored again, only the latest is shown.
 
     Raises:
-        StoreError: what `validate` would refuse to read.
+        StoreError: a file that `validate` would refuse to read.
     """
     entries = log.read(root)
     standing, newest = log.active_submissions(entries), log.latest_revisions(entries)
@@ -275,7 +276,7 @@ def read_board(root: Path) -> Board:
 
 
 def read_boards(root: Path) -> list[BoardRule]:
-    """The rules by which tasks are averaged; raises StoreError."""
+    """Reads the rules by which tasks are averaged; raises StoreError."""
     path = root / BOARDS
     found = read_record(path, list[BoardRule], "a list of overall tables") if path.exists() else []
     for board in found:
@@ -283,14 +284,14 @@ def read_boards(root: Path) -> list[BoardRule]:
         strange = sorted(name for name in set(names) if find_card("tasks", name) is None)
         if strange := strange or sorted({name for name in names if names.count(name) > 1}):
             raise StoreError(
-                f"expected tasks of the catalogue or of installed plugins, each once a board, in {root / BOARDS}, "
+                f"expected tasks of the catalogue or of installed plugins, each once per board, in {root / BOARDS}, "
                 f"found {strange[0]}"
             )
     return found
 
 
 def round_value(value: float | None) -> float | None:
-    """Rounds to six decimals, up to which two machines agree."""
+    """Rounds to six decimals, to which two machines agree."""
     return None if value is None else round(float(value), _DECIMALS) + 0.0
 
 
@@ -315,7 +316,7 @@ def _cell(line: LeaderboardLine, task: str, metric: str, recordings: Sequence[st
 
 
 def _competes(line: LeaderboardLine, row: ScoreFields) -> bool:
-    """Whether a line is ranked, or is the mixture, with which all that are ranked are compared."""
+    """Whether a line is ranked, or is the mixture, with which all ranked lines are compared."""
     return not row["why"] or (line.unranked_reason == "baseline" and line.name == BASELINE)
 
 

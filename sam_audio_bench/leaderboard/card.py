@@ -1,4 +1,4 @@
-"""Metadata of a separator: authors, licence, training data. Users state only what the package cannot know."""
+"""Metadata of a separator: authors, licence, training data. Users state only what the package does not know."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["FIELDS", "Card", "build_card"]
 
 
 class Card(TypedDict):
-    """Who made a separator, from what, and what others may do with it."""
+    """Authors, licence, size and training data of a separator."""
 
     summary: str
     authors: list[str]
     licence: str
-    parameters: int | None  # None: nobody knows
+    parameters: int | None  # None: unknown
     training_data: list[str]
     links: list[str]
 
 
 FIELDS = tuple(Card.__annotations__)
-_OURS = ("baselines", "classical", "oracles")  # modules whose separators are nothing but this package's code
+_OWN_MODULES = ("baselines", "classical", "oracles")  # their separators consist of this package's code alone
 _EXAMPLE = """summary = "diffusion, 100 M parameters, text prompts"
 authors = ["A. Author"]
 licence = "MIT"
@@ -35,11 +35,11 @@ links = ["https://example.org/paper"]"""
 
 
 def build_card(separator: str, file: Path | None) -> Card:
-    """The card of a separator; whether what a file states is of the right type, `validate` says.
+    """Returns the card of a separator; the types of what a file states are checked by `validate`.
 
     Args:
-        separator: its name; built-in separators need no file.
-        file: TOML or JSON with the same names, for every field that the package does not know.
+        separator: name; built-in separators need no file.
+        file: TOML or JSON with the fields of `Card` that the package does not know.
 
     Raises:
         UsageError: a field is missing; the message shows a complete example.
@@ -59,7 +59,7 @@ def _known(separator: str) -> dict[str, object]:
         return {}
     summary = f"{card.summary} ({card.source})" if card.source else card.summary
     stated = {} if card.training_data is None else {"training_data": list(card.training_data)}
-    if card.target.partition(":")[0].rpartition(".")[2] not in _OURS:
+    if card.target.partition(":")[0].rpartition(".")[2] not in _OWN_MODULES:
         return {"summary": summary, **stated}
     return {
         "summary": summary, "authors": ["sam-audio-bench"], "licence": "Apache-2.0", "parameters": 0,

@@ -1,7 +1,7 @@
-"""What is new on a leaderboard beside what stood there: paired differences of submissions, as a comment for review.
+"""Comparison of new submissions with earlier ones by paired differences, as a comment for a review.
 
-A new revision is compared with the one that it follows, and a new separator with the baseline ``mixture``. It is the
-comparison of `sabench compare`, of submitted scores instead of runs.
+A new revision is compared with the previous one, and a new separator with the baseline ``mixture``. The statistics are
+those of `sabench compare`, computed from submitted scores instead of runs.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ __all__ = ["SubmissionComparison", "compare_new", "compare_submissions", "format
 
 _BASELINE = "mixture"
 _LONGEST = 60_000  # letters; GitHub takes 65,536
-_SHOWN = 20  # notes of a short comment
+_SHOWN = 20  # notes in a short comment
 _HEADS = ("task", "metric", "before", "now", "difference", "p (Holm)", "is", "wins-ties-losses", "items")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmissionComparison:
-    """A new submission beside an older one."""
+    """A new submission compared with an older one."""
 
     new: Submission
-    old: Submission | None  # None: there is none to compare with
+    old: Submission | None  # None: there is nothing to compare with
     rows: tuple[ComparisonRow, ...]  # differences are new minus old
-    notes: tuple[str, ...]  # what cannot be compared
+    notes: tuple[str, ...]  # what cannot be compared, and why
 
 
 def compare_new(board: Path, before: Path) -> list[SubmissionComparison]:
-    """Every submission that an earlier copy of the leaderboard, or of its log, does not have.
+    """Compares every submission that is missing from an earlier copy of the leaderboard, or of its log.
 
     Raises:
-        StoreError: a log that does not go on from the earlier one. Precondition: nothing at ``before``.
+        StoreError: the log does not continue the earlier one. Precondition: nothing at ``before``.
     """
     entries, earlier = log.read(board), log.read_earlier(before)
     if problems := log.append_only_problems(entries, earlier):
@@ -68,7 +68,7 @@ def _compared(board: Path, key: tuple[str, str], known: Mapping[str, str]) -> Su
 
 
 def compare_submissions(old: Submission, new: Submission) -> SubmissionComparison:
-    """Two submissions on the tasks and by the metrics that both have in one version."""
+    """Compares two submissions on the tasks and metrics that both have in the same version."""
     notes: list[str] = []
     means = []
     for one in (old, new):
@@ -83,14 +83,14 @@ def compare_submissions(old: Submission, new: Submission) -> SubmissionCompariso
             continue
         rows.append(compare_scores(task, record, means[0][task, metric], items))
     adjusted = holm([row.p for row in rows])
-    told = tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
-    return SubmissionComparison(new=new, old=old, rows=told, notes=tuple(notes))
+    corrected = tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
+    return SubmissionComparison(new=new, old=old, rows=corrected, notes=tuple(notes))
 
 
 def _unavailable_reason(
     old: Submission, new: Submission, task: str, metric: str, means: Mapping[tuple[str, str], Mapping[str, ItemScore]]
 ) -> str:
-    """Why a column of two submissions cannot be compared; empty: it can."""
+    """Returns why a metric on a task cannot be compared between two submissions; "" if it can."""
     if (task, metric) not in means:
         return f"not of {old.separator} {old.revision}"
     changes = old.metrics[metric].differences(new.metrics[metric])
@@ -104,9 +104,9 @@ def _unavailable_reason(
 
 
 def format_comment(found: Sequence[SubmissionComparison]) -> str:
-    """The comparison as Markdown, for a pull request; texts of anyone's are escaped.
+    """Formats comparisons as Markdown for a pull request; untrusted texts are escaped.
 
-    What would be too long for a comment on GitHub tells of the main metric alone, and says so.
+    A text that is too long for a comment on GitHub is reduced to the main metric, and says so.
     """
     if not found:
         return "No new submission.\n"
@@ -138,7 +138,7 @@ def _table(rows: list[ComparisonRow]) -> list[str]:
             p_value(row.p_holm), row.verdict() or "not tested", f"{row.wins}-{row.ties}-{row.losses}",
             f"{row.n_ok}/{row.n}",
         )  # fmt: skip
-        task = _code(row.task).replace("|", "\\|")  # its name is anyone's, and none may mention people or be a link
+        task = _code(row.task).replace("|", "\\|")  # an untrusted name: it must not mention people or become a link
         lines.append(f"| {' | '.join([task, *map(markdown_text, cells)])} |")
     return lines
 
@@ -148,5 +148,5 @@ def _name(one: Submission) -> str:
 
 
 def _code(text: str) -> str:
-    """A text as code, in which nothing is a link or mentions anybody."""
+    """Formats a text as code, in which nothing is a link or mentions anybody."""
     return f"`{one_line(text).replace('`', chr(39))}`"

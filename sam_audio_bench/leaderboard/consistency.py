@@ -1,4 +1,4 @@
-"""Checks across a whole leaderboard: its log, unexpected files, metrics and mixtures that differ."""
+"""Checks across a whole leaderboard: its log, unexpected files, and metrics or mixtures that differ."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sam_audio_bench.leaderboard.submission import HEADER, REPORTED, Submission,
 
 __all__ = ["leaderboard_problems"]
 
-_CLOSE_DB = 1e-6  # of scores of one mixture, formed on two machines
+_CLOSE_DB = 1e-6  # tolerance between scores of one mixture computed on two machines
 
 
 def leaderboard_problems(
     root: Path, submissions: Sequence[Submission], past: Set[tuple[str, str]], before: Sequence[object] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Yields where and what is wrong.
+    """Yields place and description of every problem.
 
     Args:
         root: the leaderboard.
-        submissions: those in it that are valid on their own.
-        past: separator and revision of superseded submissions, whose metrics may have other versions.
+        submissions: its submissions that are valid on their own.
+        past: separator and revision of withdrawn or superseded submissions, whose metrics may have other versions.
         before: entries of an earlier log, with which this one must begin.
     """
     yield from _unexpected_files(root)
@@ -47,7 +47,7 @@ def leaderboard_problems(
 
 
 def _unexpected_files(root: Path) -> Iterator[tuple[str, str]]:
-    """Files in ``results`` that are neither submissions nor reported numbers, and symbolic links."""
+    """Finds files in ``results`` that are neither submissions nor reported numbers, and symbolic links."""
     for name in ("results", "site", BOARDS, PREVIEWS, log.LOG):
         if (root / name).is_symlink():
             yield name, "expected a plain file or folder, found a link"
@@ -92,7 +92,7 @@ def _columns(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
 
 
 def _mixtures(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
-    """A score minus its improvement is the score of the mixture, which must be the same for all submissions."""
+    """Checks that score minus improvement, which is the score of the mixture, is the same for all submissions."""
     known: dict[tuple[str, str, str], tuple[str, float]] = {}
     for submission in submissions:
         own = implied_mixture_scores(submission.scores)

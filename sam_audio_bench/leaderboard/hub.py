@@ -34,12 +34,12 @@ short_description: How well audio separators follow a prompt
 
 The site of a leaderboard of sam-audio-bench, written by `sabench leaderboard space`.
 """
-_LARGE = ("*.ogg", "*.png")  # what the Hub takes as large files alone
+_LARGE = ("*.ogg", "*.png")  # files that the Hub accepts only as large files (LFS)
 _LINK = "https://arxiv.org/abs/2512.18099"
 
 
 def evaluation_results(header: SubmissionRecord) -> str:
-    """YAML for ``.eval_results/sam-audio-bench.yaml``: one result per task: its main metric, or else its first.
+    """Returns YAML for ``.eval_results/sam-audio-bench.yaml``: one result per task, by its main or else first metric.
 
     Args:
         header: submission.json.
@@ -62,7 +62,7 @@ def evaluation_results(header: SubmissionRecord) -> str:
 
 
 def results_block(header: SubmissionRecord) -> str:
-    """Markdown of all results, between two comments by which a later block replaces it."""
+    """Returns Markdown of all results, between two comments by which a later block finds and replaces it."""
     units = {metric.id: metric.unit for metric in header.metrics}
     lines = [_BEGIN, "", "| task | metric | mean | 95 % interval | items |", "| --- | --- | --- | --- | --- |"]
     for record in header.aggregates:
@@ -75,7 +75,7 @@ def results_block(header: SubmissionRecord) -> str:
 
 
 def write_hub_files(folder: Path, header: SubmissionRecord) -> list[Path]:
-    """Writes the evaluation results and puts the block into the folder's README.md, in the place of an older one."""
+    """Writes the evaluation results, and the results block into the folder's README.md, replacing an older one."""
     results, readme = folder / ".eval_results" / "sam-audio-bench.yaml", folder / "README.md"
     try:
         text = readme.read_text(encoding="utf-8") if readme.exists() else ""
@@ -116,19 +116,19 @@ def _interval(record: Aggregate) -> str:
 
 
 def write_space(root: Path, folder: Path) -> list[Path]:
-    """Writes a static Space: the site, a README.md with its front matter, and a .gitattributes for sounds and pictures.
+    """Writes a static Space: the site, a README.md with front matter, and a .gitattributes for sounds and images.
 
-    A README.md and attributes that are there already are kept, the latter with what they lack.
+    An existing README.md is kept, and existing attributes are completed.
 
     Args:
         root: the leaderboard.
-        folder: of the Space, empty or a clone of one.
+        folder: folder of the Space, empty or a clone.
 
     Returns:
         Files written.
 
     Raises:
-        UsageError: a README.md of anything but a static Space, or what `build_site` refuses.
+        UsageError: a README.md that is not of a static Space, or a folder that `build_site` refuses.
     """
     from sam_audio_bench.leaderboard.site import build_site
 
@@ -137,9 +137,9 @@ def write_space(root: Path, folder: Path) -> list[Path]:
         raise UsageError(f"expected the front matter of a Space with `sdk: static` in {readme}, found none; remove it")
     pages = build_site(root, folder)
     known = attributes.read_text(encoding="utf-8") if attributes.exists() else ""
-    lacking = [f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE if f"{name} " not in known]
+    missing = [f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE if f"{name} " not in known]
     texts = {readme: _SPACE} if not readme.exists() else {}
-    texts |= {attributes: known + "".join(lacking)} if lacking else {}
+    texts |= {attributes: known + "".join(missing)} if missing else {}
     for path, text in texts.items():
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")

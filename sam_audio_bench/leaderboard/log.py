@@ -1,8 +1,8 @@
 """The append-only record of submissions and withdrawals.
 
-A leaderboard that forgets attempts flatters those who try often ("The Leaderboard Illusion", arXiv:2504.20879). Each
-line of ``log.jsonl`` holds the digest of the line before it, so that nothing can be removed or changed unnoticed
-unless all later lines are rewritten, which a comparison with an earlier log shows.
+A leaderboard that forgets attempts favours those who try often ("The Leaderboard Illusion", arXiv:2504.20879). Each
+line of ``log.jsonl`` holds the digest of the previous line, so that nothing can be removed or changed unnoticed
+unless all later lines are rewritten, which a comparison with an earlier log reveals.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ __all__ = [
 
 LOG = "log.jsonl"
 ATTRIBUTES = ".gitattributes"
-_AS_WRITTEN = """# Git gives every file back as it was written: the log holds digests of files.
+_ATTRIBUTES_TEXT = """# Git gives every file back as it was written: the log holds digests of files.
 * -text
 """
 
 
 def today() -> str:
-    """The date, UTC."""
+    """Returns the current date, UTC."""
     return datetime.now(UTC).date().isoformat()
 
 
 def read(root: Path) -> list[LogEntry]:
-    """Entries in order, none before the first submission; raises StoreError where the chain is broken."""
+    """Reads the entries in order, none before the first submission; raises StoreError if the chain is broken."""
     path = root / LOG
     if not path.exists():
         return []
     try:
-        return _unbroken(safe_io.load_json_lines(path))
+        return _parse(safe_io.load_json_lines(path))
     except ValueError as error:
         raise StoreError(
             f"expected an unbroken log at {path}, found: {error}; restore it from version control"
         ) from error
 
 
-def _unbroken(lines: Sequence[object]) -> list[LogEntry]:
-    """The entries of a log; raises ValueError for a line that breaks the schema, a gap, a changed line, or an event
-    that cannot be.
+def _parse(lines: Sequence[object]) -> list[LogEntry]:
+    """Returns the entries of a log; raises ValueError for a line that violates the schema, a gap, a changed line, or an
+    impossible event.
     """
     entries: list[LogEntry] = []
     counts, seen, gone = Counter[str](), set[tuple[str, str]](), set[tuple[str, str]]()
@@ -89,10 +89,10 @@ def _unbroken(lines: Sequence[object]) -> list[LogEntry]:
 
 
 def read_earlier(since: Path) -> list[object]:
-    """The entries of an earlier log, from a file or the folder of a leaderboard; none where that has no log yet.
+    """Reads the entries of an earlier log, from a file or the folder of a leaderboard; none if that has no log yet.
 
     Raises:
-        Precondition: nothing is there. StoreError: it cannot be read.
+        Precondition: nothing at this path. StoreError: the log cannot be read.
     """
     if not since.exists():
         raise Precondition(f"expected an earlier leaderboard or its {LOG} at {since}, found none")
@@ -101,10 +101,10 @@ def read_earlier(since: Path) -> list[object]:
 
 
 def append_only_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> list[str]:
-    """Where a log does not begin with all entries of an earlier one.
+    """Checks that a log begins with all entries of an earlier one; returns the first difference, if any.
 
-    An entry holds the digest of its submission.json, which holds the digests of all other files. So if the numbers of
-    an old submission change, either it differs from its entry, or its entry differs from the earlier log.
+    An entry holds the digest of its submission.json, which holds the digests of all other files. If the numbers of an
+    old submission change, it differs from its entry, or its entry differs from the earlier log.
     """
     for number, entry in enumerate(before, 1):
         if [to_plain(own) for own in entries[number - 1 : number]] != [entry]:
@@ -117,7 +117,7 @@ def append_only_problems(entries: Sequence[LogEntry], before: Sequence[object]) 
 
 @contextmanager
 def write_lock(root: Path) -> Iterator[None]:
-    """Locks a leaderboard for this process, and creates it if needed; raises Precondition if another process has it.
+    """Locks a leaderboard for this process, and creates it if needed; raises Precondition if another process holds it.
 
     A folder that was created but not used is removed again.
     """
@@ -139,9 +139,9 @@ def write_lock(root: Path) -> Iterator[None]:
 def append(
     root: Path, submissions: Sequence[Submission], *, event: Literal["submitted", "withdrawn"], reason: str = ""
 ) -> list[LogEntry]:
-    """Adds a line for each submission, all or none, and returns them; raises UsageError for an invalid entry.
+    """Appends an entry for each submission, all or none, and returns them; raises UsageError for an invalid entry.
 
-    A leaderboard that has no file of attributes for Git gets one, which keeps the bytes of all its files.
+    A leaderboard without a .gitattributes gets one that makes Git keep the bytes of all files.
 
     Call it inside `write_lock`.
     """
@@ -167,18 +167,18 @@ def append(
         added = "".join(_line(entry) + "\n" for entry in entries[first:])
         temporary.write_text(kept + added, encoding="utf-8", newline="\n")
         try:
-            _unbroken(safe_io.load_json_lines(temporary))
+            _parse(safe_io.load_json_lines(temporary))
         except (StoreError, ValueError) as error:
             raise UsageError(
-                f"expected an entry that the log may hold, found that it would break it: {error}"
+                f"expected an entry that the log may hold, found that it would break the log: {error}"
             ) from error
     if not (attributes := root / ATTRIBUTES).exists():
-        attributes.write_text(_AS_WRITTEN, encoding="utf-8", newline="\n")
+        attributes.write_text(_ATTRIBUTES_TEXT, encoding="utf-8", newline="\n")
     return entries[first:]
 
 
 def text_digest(path: Path) -> str:
-    """SHA-256 of a text file with LF at the ends of its lines, whatever Git made of them."""
+    """Returns the SHA-256 of a text file with LF line ends, even if Git has converted them."""
     return sha256(safe_io.read_text(path).replace("\r\n", "\n").encode())
 
 
@@ -197,7 +197,7 @@ def withdraw(root: Path, submission: Submission, reason: str) -> LogEntry:
 
 
 def active_submissions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
-    """Separator and revision of everything that was submitted and not withdrawn."""
+    """Returns separator and revision of everything that was submitted and not withdrawn."""
     found: set[tuple[str, str]] = set()
     for entry in entries:
         found = found | {entry.key} if entry.event == "submitted" else found - {entry.key}
@@ -205,7 +205,7 @@ def active_submissions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
 
 
 def latest_revisions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
-    """The last revision of each separator that is not withdrawn. Only these are ranked."""
+    """Returns the last revision of each separator that is not withdrawn. Only these are ranked."""
     left = active_submissions(entries)
     found: dict[str, str] = {}
     for entry in entries:
@@ -215,7 +215,7 @@ def latest_revisions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
 
 
 def retired_submissions(root: Path) -> set[tuple[str, str]]:
-    """Submissions in the log that are no longer ranked; none if the log is damaged."""
+    """Returns the withdrawn and superseded submissions, which are no longer ranked; none if the log is damaged."""
     try:
         entries = read(root)
     except StoreError:
@@ -224,7 +224,7 @@ def retired_submissions(root: Path) -> set[tuple[str, str]]:
 
 
 def count_attempts(entries: Sequence[LogEntry]) -> dict[str, int]:
-    """How often each separator was submitted, withdrawals included."""
+    """Counts how often each separator was submitted, including submissions that were withdrawn."""
     found: dict[str, int] = {}
     for entry in entries:
         if entry.event == "submitted":

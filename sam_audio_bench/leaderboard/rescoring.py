@@ -1,4 +1,4 @@
-"""Scores the stored estimates again, the only proof that submitted scores are correct. Needs torch."""
+"""Recomputes scores from the stored estimates, the only proof that submitted scores are correct. Needs torch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass
 class RescoringResult:
-    """The result of scoring again."""
+    """The result of rescoring."""
 
     metrics: dict[str, Difference] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -52,13 +52,13 @@ def rescore(
     submission: Submission, share: float, seed: int, audio_root: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> RescoringResult:  # fmt: skip
-    """Scores a seeded random sample of items again, at least one per task.
+    """Rescores a seeded random sample of items, at least one per task.
 
     Args:
-        submission: one whose rows were checked.
-        share: of each task's items, from 0 to 1.
-        seed: of the sample; the maintainer chooses one that the submitter cannot know.
-        audio_root: run folders with the audio, ``<separator>/<task>/audio``, where the submission holds none.
+        submission: a submission whose rows were checked.
+        share: share of each task's items, from 0 to 1.
+        seed: seed of the sample; the maintainer chooses one that the submitter cannot know.
+        audio_root: run folders with the audio, ``<separator>/<task>/audio``, if the submission contains none.
         progress: callback (label, done, total).
     """
     found = RescoringResult()
@@ -72,11 +72,11 @@ def rescore(
             found.skipped[label] = str(error)
             continue
         metrics = _metrics(submission, task, data, found)
-        there = [name for name in data.ids if name not in data.missing]  # recordings vanish, here as elsewhere
-        count = min(len(there), max(1, math.ceil(share * len(there))))
+        available = [name for name in data.ids if name not in data.missing]  # some recordings are no longer online
+        count = min(len(available), max(1, math.ceil(share * len(available))))
         rows = submission.scores[submission.scores["task"] == label]
         answers = submission.header.answers.get(label, {})
-        sample = sorted(random.Random(f"{seed}/{label}").sample(there, count))
+        sample = sorted(random.Random(f"{seed}/{label}").sample(available, count))
         for done, batch in enumerate(prefetch(data, sample, 1)):
             progress(f"{submission.separator} {label}", done, count)
             found.problems += [(f"{label}: {name}", str(error)) for name, error in batch.failures.items()]
@@ -94,7 +94,7 @@ def rescore(
 
 
 def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found: RescoringResult) -> list[Metric]:
-    """The task's metrics with the options that the submission states, if they are available on this machine."""
+    """Creates the task's metrics with the options stated in the submission, if they are available on this machine."""
     usable = []
     for name in task.metrics:
         record = submission.metrics[name]
@@ -125,19 +125,19 @@ def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found:
 def _scored_estimates(
     rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: SubmittedTask
 ) -> Iterator[tuple[pd.DataFrame, Separation]]:
-    """Each scored estimate of an item with its rows; its files must be those that the submission names."""
+    """Yields each scored estimate of an item with its rows; its files must have the digests of the submission."""
     if estimate_file(answers, item.id, "target", picked_by="anyone") is None:
-        return  # the submission states no estimate for this item, and its rows agree
+        return  # the submission states no estimate for this item, which its rows confirm
     pickers = rows["picked_by"].fillna("")
     for (_, picker), own in rows.groupby(["candidate", pickers], sort=True):
         picked_by = str(picker) or None
         target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in PARTS)
-        answer = Separation(target=target, residual=residual, picked_by=picked_by)
-        yield own, check(answer, item.query, align="trim" if task.align == "lag" else task.align, stereo=task.stereo)
+        estimate = Separation(target=target, residual=residual, picked_by=picked_by)
+        yield own, check(estimate, item.query, align="trim" if task.align == "lag" else task.align, stereo=task.stereo)
 
 
 def _read(path: Path, item: Item) -> Audio:
-    """Reads an estimate, at most one sample longer than the mixture: an hour of silence is a small file."""
+    """Reads an estimate, at most one sample longer than the mixture, since an hour of silence is a small file."""
     mixture = item.query.mixture
     channels, rate = audio.outline(path)
     if rate != mixture.rate or channels > mixture.channels:
@@ -150,10 +150,10 @@ def _read(path: Path, item: Item) -> Audio:
 def _file(folder: Path, answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> Path:
     name = estimate_file(answers, item, part, picked_by)
     if name is None:
-        raise BenchError(f"expected an answer {cased_name(item)}.{part} among those of the submission, found none")
+        raise BenchError(f"expected an estimate {cased_name(item)}.{part} in the submission, found none")
     path = folder / name
     if safe_io.file_digest(path) != answers[name]:
-        raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")
+        raise BenchError(f"expected the estimate {name} that was scored, found another file at {path}")
     return path
 
 
@@ -164,13 +164,13 @@ def _compare(
     metrics: Sequence[Metric],
     found: RescoringResult,
 ) -> Iterator[str]:
-    for own, answer in views:
+    for own, estimate in views:
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
-            row = score_alone(metric, item, answer)
+            row = score_alone(metric, item, estimate)
             tolerances = {card.id: card.tolerance for card in metric.cards()}
-            if asked := set(row) ^ (set(metric.requested) & set(stated)):
-                yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"
+            if different := set(row) ^ (set(metric.requested) & set(stated)):
+                yield f"expected rows of exactly the metrics that apply, found others: {', '.join(sorted(different))}"
             for column in sorted(set(row) & set(stated)):
                 computed = row[column].value, row[column].status
                 problem = _difference(column, tolerances[column], stated[column], computed, found)

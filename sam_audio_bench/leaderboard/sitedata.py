@@ -1,4 +1,4 @@
-"""``data.json``: everything that the pages show, as plain values, for anyone to use."""
+"""``data.json``: everything that the pages show, as plain values for any use."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ __all__ = ["build_site_data", "collect_item_scores"]
 
 
 def build_site_data(root: Path, board: Board) -> SiteData:
-    """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, slices, previews and the log."""
+    """Collects lines, tasks, metrics, cells, overall tables, reported numbers, agreement, slices, previews, and log."""
     return {
         "version": __version__,
-        "lines": {line.id: _line(line, board) for line in sorted(board.lines, key=_standing)},
+        "lines": {line.id: _line(line, board) for line in sorted(board.lines, key=_sort_key)},
         "tasks": {label: _task(label, board) for label in board.tasks},
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
@@ -56,9 +56,9 @@ def build_site_data(root: Path, board: Board) -> SiteData:
 
 
 def collect_item_scores(board: Board, task: str, metric: str) -> ItemScores:
-    """Scores of every item, the data of one comparison.
+    """Collects the scores of all items, the data of one comparison.
 
-    They are not round_value: a comparison by them gives the wins and ties of `sabench compare`.
+    Scores are not rounded, so that a comparison gives the same wins and ties as `sabench compare`.
     """
     groups = board.groups(task)
     found = {}
@@ -69,8 +69,8 @@ def collect_item_scores(board: Board, task: str, metric: str) -> ItemScores:
     return {"items": list(groups), "groups": list(groups.values()), "lines": found}
 
 
-def _standing(line: LeaderboardLine) -> tuple[int, str]:
-    """Sort key of selection lists: separators first, then lines that are not ranked."""
+def _sort_key(line: LeaderboardLine) -> tuple[int, str]:
+    """Returns the sort key of selection lists: separators first, then lines that are not ranked."""
     order = ("", "superseded", "withdrawn", "baseline", "oracle")
     return order.index(line.unranked_reason), line.id
 
@@ -161,14 +161,14 @@ def _overall(rule: BoardRule, board: Board) -> OverallTable:
 
 
 def _rule(board: BoardRule) -> str:
-    """How the number of a board is computed, as text."""
+    """Describes how the value of an overall table is computed."""
     parts = [f"{name} ({', '.join(tasks)})" for name, tasks in board.parts.items()]
     outer = f"the mean over {len(parts)} parts of " if len(parts) > 1 else ""
     return f"{board.metric}: {outer}the mean over tasks of the mean over items. {'; '.join(parts)}."
 
 
 def _agreement(board: Board) -> list[Agreement]:
-    """Agreement of two metrics: Spearman's ρ over the estimates of one item, averaged over all items."""
+    """Computes the agreement of every two metrics: Spearman's ρ over the estimates of an item, averaged over items."""
     sums: dict[tuple[str, str], list[float]] = {}
     for task in board.tasks:
         names = list(board.cells.get(task, {}))
@@ -194,13 +194,13 @@ def _within_items(board: Board, task: str, first: str, second: str) -> list[floa
 
 
 def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
-    """Previews: task -> items, with the paths of their files below the site; raises StoreError."""
+    """Reads task -> previews, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[PreviewData]] = {}
     for label in board.tasks:
         order = {item: place for place, item in enumerate(board.groups(label))}
         known = [(path, read_preview(path)) for path in (folder / cased_name(label)).glob(f"*/{ITEM}")]
-        if alien := [(path, one.item) for path, one in known if one.item not in order]:
-            raise StoreError(f"expected {alien[0][0]} to be of an item of {label}, found {alien[0][1]}")
+        if unknown := [(path, one.item) for path, one in known if one.item not in order]:
+            raise StoreError(f"expected {unknown[0][0]} to be of an item of {label}, found {unknown[0][1]}")
         for path, preview in sorted(known, key=lambda pair: order[pair[1].item]):
             digests = {line.id: _digest(line, label, preview.item) for line in board.lines}
             found.setdefault(label, []).append(
@@ -222,6 +222,6 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
 
 
 def _digest(line: LeaderboardLine, label: str, item: str) -> str:
-    """SHA-256 of a line's estimate of an item; "" where it has none."""
+    """Returns the SHA-256 of a line's estimate of an item; "" without an estimate."""
     answers = line.submission.header.answers.get(label, {})
     return answers.get(estimate_file(answers, item, "target", line.picked_by) or "", "")

@@ -1,4 +1,4 @@
-"""Turns finished runs into a submission, atomically."""
+"""Adds finished runs to a leaderboard as submissions, atomically."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from sam_audio_bench.types import Status
 __all__ = ["SubmitResult", "submit"]
 
 _SHOWN = 5  # problems in a message
-_DIGITS = 12  # of a digest that serves as a revision
+_DIGITS = 12  # of a digest used as a revision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,31 +59,31 @@ class SubmitResult:
     header: SubmissionRecord
     size: int  # bytes
     written: bool
-    note: str = ""  # why it was not
+    note: str = ""  # why it was not written
 
 
 def submit(
     runs: Sequence[Path | str], to: Path, *, card: Path | None = None, revision: str | None = None,
     with_audio: bool = False, dry_run: bool = False, tell: Callable[[str], None] | None = None,
 ) -> list[SubmitResult]:  # fmt: skip
-    """Adds the separators of finished runs to a leaderboard, each as one submission; other runs are passed over.
+    """Adds the separators of finished runs to a leaderboard, each as one submission; other runs are skipped.
 
-    A baseline that the leaderboard already has, with these tasks and metrics, is left as it is, since `sabench eval`
-    always runs ``mixture`` too.
+    A baseline that the leaderboard already has with these tasks and metrics is skipped too, since `sabench eval` always
+    runs ``mixture``.
 
     Args:
-        runs: run folders, or folders that hold them.
+        runs: run folders, or folders that contain them.
         to: the leaderboard, with ``results/`` and ``log.jsonl``; created if needed.
         card: TOML or JSON that describes the separator; not needed for built-in ones.
-        revision: of the separator; None: its model's, else the digest of its weights, else that of its estimates.
-        with_audio: include the audio, so that anyone can score it again.
+        revision: revision of the separator; None: that of its model, or else the digest of its weights or estimates.
+        with_audio: include the audio, so that anyone can recompute the scores.
         dry_run: check everything, write nothing.
-        tell: called with a sentence about each run that is passed over, being unfinished, of a part of a task or of a
-            task that no leaderboard knows; and about attributes that are left out.
+        tell: called with a sentence about each run that is skipped because it is unfinished, covers part of a task, or
+            has a task without a card; and about attributes that are left out.
 
     Raises:
-        UsageError: no run that can be submitted, or runs that cannot be together. Precondition: no run, or a submission
-            that is there already. StoreError: a run whose files are damaged or do not pass the validation.
+        UsageError: no run that can be submitted, or runs that cannot be combined. Precondition: no run, or a submission
+            that already exists. StoreError: a run whose files are damaged or do not pass the validation.
     """
     say = tell or (lambda _: None)
     folders = _whole([RunFolder.open(path) for path in find_runs(runs)], say)
@@ -113,17 +113,17 @@ def _stage(
 ) -> SubmitResult:  # fmt: skip
     """Writes a submission to a staging folder and checks it."""
     _check_name(name, to)
-    answers = {_label(folder): _answers(folder) for folder in folders}
+    answers = {_label(folder): _estimate_digests(folder) for folder in folders}
     header = _header(name, folders, build_card(name, card), answers, revision, with_audio=with_audio)
     known = attributes.to_parquet({_label(folder): attributes.run_attributes(folder, say) for folder in folders})
     if known:
         header = structs.replace(header, attributes_sha256=sha256(known))
     if fault := name_fault(header.separator.revision):
-        raise UsageError(f"revision of {name}: {fault}; say --revision")
+        raise UsageError(f"revision of {name}: {fault}; state another one with --revision")
     place = submission_folder(to / "results", name, header.separator.revision)
     earlier = sorted(place.parent.glob(f"*/{HEADER}"))
     if name in BASELINES and any(_covers(Submission.read(path.parent).header, header) for path in earlier):
-        note = f"{name} is there already"
+        note = f"{name} is on the leaderboard already"
         return SubmitResult(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
     if place.exists():
         header = _next_revision(place, header, chosen=revision is not None)
@@ -137,18 +137,18 @@ def _stage(
 
 
 def _check_name(name: str, to: Path) -> None:
-    """Raises UsageError for a name that readers would take for another one."""
+    """Raises UsageError for a name that readers could mistake for another one."""
     if cased_name(name) == REPORTED:
-        raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
+        raise UsageError(f"expected another name than {name!r}, which is the folder of reported numbers")
     if fault := name_fault(name):
-        raise UsageError(f"{fault}; a separator is called by its attribute `name`")
+        raise UsageError(f"{fault}; the attribute `name` of a separator sets its name")
     known = sorted({entry.separator for entry in log.read(to)} - {name})
     if other := dict(look_alikes([*known, name])).get(name):
         raise UsageError(f"expected a name that looks like no other, found {name!r} where {other!r} is known")
 
 
 def _publish(to: Path, staged: Sequence[tuple[SubmitResult, Path]]) -> None:
-    """Moves everything to its final folder, then logs it in one step; a failure before that undoes everything."""
+    """Moves everything to its final folder, then logs it in one step; an earlier failure undoes everything."""
     before = _content(to / log.LOG)
     try:
         for one, folder in staged:
@@ -177,23 +177,22 @@ def _undo(place: Path, staged: Path, to: Path) -> None:
 
 
 def _covers(known: SubmissionRecord, header: SubmissionRecord) -> bool:
-    """Whether a submission has every task and metric of another one, computed in the same way."""
+    """Whether a submission has all tasks and metrics of another one, computed in the same way."""
     columns = [{(one.task, one.metric) for one in each.aggregates} for each in (known, header)]
     same = metric_records(known.metrics).items() >= metric_records(header.metrics).items()
     return same and columns[0] >= columns[1] and not _adds_attributes(known, header)
 
 
 def _adds_attributes(known: SubmissionRecord, header: SubmissionRecord) -> bool:
-    """Whether a submission has attributes of its items, and an earlier one none."""
+    """Whether a submission has attributes of its items and an earlier one has none."""
     return known.attributes_sha256 is UNSET and header.attributes_sha256 is not UNSET
 
 
 def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> SubmissionRecord:
-    """The same revision with other scores, as after `sabench score`, or with attributes at last, is called
-    ``<revision>+2`` and so on.
+    """Names the same revision with other scores, as after `sabench score`, or with new attributes ``<revision>+2`` etc.
 
     Raises:
-        Precondition: the same scores were submitted already, or the revision was stated by the user.
+        Precondition: the same scores were already submitted, or the user stated the revision.
     """
     base, number, revision = header.separator.revision, 1, header.separator.revision
     while place.exists():
@@ -202,7 +201,7 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
         if chosen or (same and not _adds_attributes(known, header)):
             raise Precondition(
                 f"expected a new revision of {header.separator.name}, found {place}, which was submitted already; "
-                "say --revision"
+                "state it with --revision"
             )
         number += 1
         revision = f"{base}+{number}"
@@ -211,7 +210,7 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
 
 
 def _whole(folders: Sequence[RunFolder], tell: Callable[[str], None]) -> list[RunFolder]:
-    """The runs that can be submitted; raises UsageError where there is none."""
+    """Returns the runs that can be submitted; raises UsageError if there is none."""
     found, reasons = [], []
     for folder in folders:
         try:
@@ -228,7 +227,7 @@ def _whole(folders: Sequence[RunFolder], tell: Callable[[str], None]) -> list[Ru
 
 
 def _check_run(folder: RunFolder) -> None:
-    """One sentence for each reason why a run cannot be submitted."""
+    """Raises UsageError if a run cannot be submitted, with the reason in one sentence."""
     header, task = folder.header, folder.header.task
     if header.status not in ("success", "partial"):
         raise UsageError(f"expected a finished run, found status {header.status} in {folder.path}; run it again")
@@ -236,11 +235,11 @@ def _check_run(folder: RunFolder) -> None:
         raise StoreError(f"expected all scores in {folder.path}, found {len(folder.lost)} items without; run it again")
     if header.shard is not None:
         raise UsageError(
-            f"expected a whole run, found a shard in {folder.path}; put them together with `sabench merge`"
+            f"expected a whole run, found a shard in {folder.path}; combine the shards with `sabench merge`"
         )
     if find_card("tasks", task.id) is None or task.prompts != "given":
         raise UsageError(
-            f"expected a task of the catalogue or of an installed plugin, asked by its own prompts, found {task.id} "
+            f"expected a task of the catalogue or of an installed plugin, with its own prompts, found {task.id} "
             f"in {folder.path}; `sabench list tasks` names them"
         )
     if len(folder.items) < task.items:
@@ -254,8 +253,8 @@ def _label(folder: RunFolder) -> str:
     return folder.header.task.label
 
 
-def _answers(folder: RunFolder) -> dict[str, str]:
-    """Digest of every scored estimate, computed from the files themselves."""
+def _estimate_digests(folder: RunFolder) -> dict[str, str]:
+    """Returns file name -> digest of every scored estimate, computed from the files themselves."""
     found: dict[str, str] = {}
     for record in folder.items.values():
         if record.failed:
@@ -268,7 +267,7 @@ def _answers(folder: RunFolder) -> dict[str, str]:
                 if found[name] != getattr(estimate.sha256, part):
                     raise StoreError(
                         f"expected the estimate that was scored at {folder.path / 'audio' / name}, found another; "
-                        "run the evaluation again, which makes it anew"
+                        "run the evaluation again, which recreates it"
                     )
     return dict(sorted(found.items()))
 
@@ -283,7 +282,7 @@ def _header(
     for one, other in pairwise(folders):
         if _label(one) == _label(other):
             raise UsageError(
-                f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; name one"
+                f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; choose one"
             )
     first, model = folders[0].header, folders[0].header.model
     weights = model.weights_sha256 if isinstance(model.weights_sha256, str) else None
@@ -311,7 +310,7 @@ def _header(
         tasks=[_task(folder) for folder in folders],
         metrics=[_metric(record) for record in metrics.values()],
         aggregates=compute_aggregates(_scores(folders), metrics),
-        scores_sha256="",  # known once they are written
+        scores_sha256="",  # known once the scores are written
         has_audio=with_audio,
         answers=answers,
     )
@@ -320,7 +319,7 @@ def _header(
 def _task(folder: RunFolder) -> SubmittedTask:
     header, scores = folder.header, folder.frame()
     scored = set(scores["metric"])
-    chosen = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # by the separator itself, too
+    pickers = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # or the separator itself
     task, timing = header.task, header.timing
     cost = cost_of([header], list(folder.items.values()))
     return SubmittedTask(
@@ -335,7 +334,7 @@ def _task(folder: RunFolder) -> SubmittedTask:
         metrics=[record.id for record in header.metrics if record.id in scored],
         seed=header.seed,
         candidates=header.candidates,
-        picker=header.picker.name if header.picker else next(iter(chosen), None),
+        picker=header.picker.name if header.picker else next(iter(pickers), None),
         align=header.align,
         stereo=header.stereo,
         real_time_factor=timing.real_time_factor if timing else None,
@@ -347,12 +346,12 @@ def _task(folder: RunFolder) -> SubmittedTask:
 
 
 def _metric(record: MetricRecord) -> SubmittedMetric:
-    """A metric as submissions tell of it."""
+    """Converts a metric record to that of submissions."""
     return SubmittedMetric(**{name: getattr(record, name) for name in SubmittedMetric.__struct_fields__})
 
 
 def _without_place(word: str) -> str:
-    """Reduces an absolute path, which reveals a user and a machine, to its last part."""
+    """Reduces an absolute path, which could reveal a user and a machine, to its last part."""
     return Path(word).name if Path(word).is_absolute() else word
 
 

@@ -1,7 +1,7 @@
 """Validation of a submission; checks across a whole leaderboard are in `consistency`.
 
-A submission is read as data: size-limited, schema-checked, never executed, and nothing is written. Each problem names
-the place and says what was expected and what was found. Checks of the content come after those of the file itself.
+A submission is read as data: size-limited, schema-checked, never executed, and nothing is written. Each problem states
+the place, what was expected and what was found. The content is checked after the files themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ValidationProblem", "ValidationReport", "check_submission", "validate"]
 
-_CLOSE = 1e-9  # of means that are formed anew from the same rows
+_CLOSE = 1e-9  # tolerance of means recomputed from the same rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,15 @@ class ValidationReport:
     problems: list[ValidationProblem] = field(default_factory=list)
     submissions: int = 0
     rescored: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> largest difference, tolerance, n
-    skipped: dict[str, str] = field(default_factory=dict)  # metric or task -> why it was not scored again
+    skipped: dict[str, str] = field(default_factory=dict)  # metric or task -> why it was not rescored
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     def to_json(self) -> dict[str, object]:
-        """The value that ``--json`` prints."""
+        """Returns the value that ``--json`` prints."""
         return {
             "ok": self.ok,
             "problems": [{"where": problem.where, "what": problem.what} for problem in self.problems],
@@ -78,18 +78,18 @@ def validate(
     path: Path, *, share: float | None = 0.05, seed: int = 0, audio: Path | None = None, since: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> ValidationReport:  # fmt: skip
-    """Checks one submission, or a leaderboard with everything in it.
+    """Checks one submission, or a whole leaderboard.
 
     Args:
         path: a folder with submission.json, or one with ``results/``.
-        share: of the items of each task whose audio is scored again where there is audio; None: none.
-        seed: of that sample.
-        audio: run folders that hold the audio of submissions without their own.
+        share: share of each task's items whose available audio is rescored; None: no rescoring.
+        seed: seed of that sample.
+        audio: run folders with the audio of submissions that contain none.
         since: an earlier copy of the leaderboard, or of its log, whose entries this one must still have.
         progress: callback (label, done, total).
 
     Raises:
-        Precondition: neither a submission nor a leaderboard is there, or nothing at ``since``.
+        Precondition: neither a submission nor a leaderboard at ``path``, or nothing at ``since``.
         UsageError: ``since`` with a single submission.
     """
     report = ValidationReport()
@@ -105,11 +105,11 @@ def validate(
         raise UsageError(f"expected a leaderboard with --since, found the submission {path}; its log lies higher up")
     before = [] if since is None else log.read_earlier(since)
     past = set() if root is None else log.retired_submissions(root)
-    dated = set() if root is None else {submission_folder(root / "results", *key) for key in past}
+    past_folders = set() if root is None else {submission_folder(root / "results", *key) for key in past}
     healthy = []
     for folder in folders:
         report.submissions += 1
-        found, submission = check_submission(folder, past=folder in dated)
+        found, submission = check_submission(folder, past=folder in past_folders)
         report.problems += found
         if submission is not None and not found:
             healthy.append(submission)
@@ -123,12 +123,12 @@ def validate(
 def check_submission(
     folder: Path, *, moving: bool = False, past: bool = False
 ) -> tuple[list[ValidationProblem], Submission | None]:
-    """Problems of one submission without its audio, and the submission where it could be read.
+    """Checks one submission without its audio; returns its problems, and the submission if it could be read.
 
     Args:
-        folder: of the submission.
-        moving: it is still in a staging folder, whose names are not checked.
-        past: it is superseded, so its metrics may have earlier versions.
+        folder: folder of the submission.
+        moving: the submission is still in a staging folder, whose name is not checked.
+        past: the submission is withdrawn or superseded, so that its metrics may have earlier versions.
     """
     where = folder.name if moving else f"{folder.parent.name}/{folder.name}"
     try:
@@ -143,7 +143,7 @@ def check_submission(
     try:
         found += _files(submission, present)
         if not found:
-            for name in () if moving else {SCORES, ATTRIBUTES} & set(present):  # what `submit` wrote is no stranger's
+            for name in () if moving else {SCORES, ATTRIBUTES} & set(present):  # what `submit` wrote is trusted
                 safe_io.check_decoding(folder / name)
             found += _content(submission, past)
     except StoreError as error:
@@ -154,7 +154,7 @@ def check_submission(
 def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
     wanted = submission_folder(Path(), submission.separator, submission.revision)
     if not moving and Path(submission.path.parent.name, submission.path.name) != wanted:
-        yield HEADER, f"expected the folder {wanted}, as separator and revision say, found another"
+        yield HEADER, f"expected the folder {wanted}, by separator and revision, found another"
     pickers = [("picker", task.picker) for task in submission.header.tasks if task.picker]
     for what, name in (("name", submission.separator), ("revision", submission.revision), *pickers):
         if fault := name_fault(name):
@@ -165,11 +165,11 @@ def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
         yield HEADER, "expected each metric once, found one twice"
     oracle = submission.header.separator.oracle
     if (separator_kind(submission.separator, oracle) == "oracle") != oracle:
-        yield HEADER, f"expected {submission.separator} to be called an oracle, found that it is not"
+        yield HEADER, f"expected {submission.separator} to be marked as an oracle, found that it is not"
 
 
 def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, str]]:
-    """Checks that the files and their digests are those of the header."""
+    """Checks the files and their digests against the header."""
     header = submission.header
     wanted = {HEADER: "", SCORES: header.scores_sha256}
     if isinstance(header.attributes_sha256, str):
@@ -178,15 +178,15 @@ def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, st
         for label, answers in header.answers.items():
             wanted |= {f"audio/{cased_name(label)}/{name}": digest for name, digest in answers.items()}
     for name in sorted(set(present) - set(wanted)):
-        yield name, "expected only files that submission.json names, found this one"
+        yield name, "expected only files listed in submission.json, found this one"
     for name in sorted(set(wanted) - set(present)):
-        yield name, "expected this file, which submission.json names, found none"
+        yield name, "expected this file, which submission.json lists, found none"
     for name in sorted(set(wanted) & set(present) - {HEADER}):
         if safe_io.file_digest(submission.path / name) != wanted[name]:
             yield name, "expected the SHA-256 that submission.json states, found another: the file was changed"
     strange = sorted(set(header.answers) - set(submission.tasks))
     if strange:
-        yield HEADER, f"expected answers to the tasks, found some to {', '.join(strange)}"
+        yield HEADER, f"expected estimates of the tasks, found some of {', '.join(strange)}"
 
 
 def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
@@ -217,12 +217,12 @@ def _content(submission: Submission, past: bool) -> Iterator[tuple[str, str]]:
         known = set(rows["item"]) if items is None else set(items.groups)
         for what in check_attributes(submission.attributes.get(label, {}), known):
             yield f"{label}: {ATTRIBUTES}", what
-        yield from _answers(label, submission.header.answers.get(label, {}), known - items_without_estimate(rows))
+        yield from _digests(label, submission.header.answers.get(label, {}), known - items_without_estimate(rows))
     yield from _aggregates(submission)
 
 
-def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Iterator[tuple[str, str]]:
-    """Checks that every estimate has digests; one without could be replaced later."""
+def _digests(label: str, stated: Mapping[str, str], answered: Set[str]) -> Iterator[tuple[str, str]]:
+    """Checks that every estimate has digests; without them it could be replaced later."""
     parts = {name.rpartition(".")[0] for name in stated}
     names = {item: (cased_name(item), safe_name(item)) for item in answered}
     bare = sorted(
@@ -231,12 +231,12 @@ def _answers(label: str, stated: Mapping[str, str], answered: Set[str]) -> Itera
     if bare:
         yield (
             f"{label}: answers",
-            f"expected the SHA-256 of target and residual of every answer, found none for {format_examples(bare)}",
+            f"expected the SHA-256 of target and residual of every estimate, found none for {format_examples(bare)}",
         )
 
 
 def _cards(submission: Submission) -> tuple[dict[str, MetricCard], list[tuple[str, str]]]:
-    """The cards of the submission's metrics, and why some have none here."""
+    """Finds the cards of the submission's metrics, and why some have none here."""
     found: dict[str, MetricCard] = {}
     unknown = []
     for name in submission.metrics:
@@ -256,7 +256,7 @@ def _cards(submission: Submission) -> tuple[dict[str, MetricCard], list[tuple[st
 
 
 def _metrics(submission: Submission, cards: Mapping[str, MetricCard], past: bool) -> Iterator[tuple[str, str]]:
-    """Versions are those of this installation: a score of another version is another quantity."""
+    """Checks versions against this installation: a score of another version is another quantity."""
     for name, card in cards.items():
         record = submission.metrics[name]
         if past and record.version < card.version:
@@ -285,7 +285,7 @@ def _aggregates(submission: Submission) -> Iterator[tuple[str, str]]:
     stated = {record.key: record for record in submission.header.aggregates}
     computed = {record.key: record for record in compute_aggregates(submission.scores, submission.metrics)}
     if len(stated) < len(submission.header.aggregates) or set(stated) != set(computed):
-        yield HEADER, "expected one aggregate a task, picker and metric that has rows, found others"
+        yield HEADER, "expected one aggregate per task, picker and metric that has rows, found others"
     for name in sorted(set(stated) & set(computed)):
         for part in Aggregate.__struct_fields__:
             found, wanted = getattr(stated[name], part), getattr(computed[name], part)

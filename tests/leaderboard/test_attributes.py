@@ -111,12 +111,12 @@ def test_a_changed_file_and_one_that_nobody_named(gate: Path) -> None:
     (gate / ATTRIBUTES).write_bytes(whole[:-1] + b"!")
     assert f"{ATTRIBUTES}: expected the SHA-256 that submission.json states" in said(gate)
     (gate / ATTRIBUTES).unlink()
-    assert f"{ATTRIBUTES}: expected this file, which submission.json names, found none" in said(gate)
+    assert f"{ATTRIBUTES}: expected this file, which submission.json lists, found none" in said(gate)
     (gate / ATTRIBUTES).write_bytes(whole)
     header = load_json(gate / HEADER)
     del header["attributes_sha256"]
     write_json(gate / HEADER, header)
-    assert f"{ATTRIBUTES}: expected only files that submission.json names" in said(gate)
+    assert f"{ATTRIBUTES}: expected only files listed in submission.json" in said(gate)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_table_that_takes_too_much_memory(gate: Path, monkeypatch: pytest.Monk
     parquet.write_table(rows, gate / ATTRIBUTES, use_dictionary=False, compression="zstd", data_page_size=2**30)
     put(gate, (gate / ATTRIBUTES).read_bytes())
     monkeypatch.setattr(parquet_sandbox, "MEMORY", 100 * 2**20)
-    assert "expected a table that unpacks in 100 MiB" in said(gate)
+    assert "expected a table that decodes in 100 MiB" in said(gate)
 
 
 def test_what_a_leaderboard_would_refuse_is_left_out_by_name() -> None:

@@ -105,7 +105,7 @@ def test_file_names_that_are_no_text(board: Path, gate: Path) -> None:
     for options in ([], ["--json"]):
         done = CliRunner().invoke(group, ["leaderboard", "validate", str(gate), "--no-audio", *options])
         assert done.exit_code == 1
-        assert "expected only files that submission.json names" in done.stdout
+        assert "expected only files listed in submission.json" in done.stdout
         assert "\x1b" not in done.stdout
         assert "\\udcff" in done.stdout
     assert json.loads(done.stdout)["problems"]
@@ -145,7 +145,7 @@ def test_a_link_to_a_folder_and_a_pipe(gate: Path, tmp_path: Path) -> None:
 
 def test_files_that_nobody_named(gate: Path) -> None:
     (gate / "run_me.py").write_text("print('hello')")
-    assert "run_me.py: expected only files that submission.json names" in said(gate)
+    assert "run_me.py: expected only files listed in submission.json" in said(gate)
 
 
 @pytest.mark.parametrize("name", ["../../../escaped.flac", "/etc/passwd.flac", "..\\escaped.flac", ".hidden.flac"])
@@ -170,7 +170,7 @@ def test_links_that_run_something(gate: Path, tamper: Tamper) -> None:
 
 def test_a_folder_that_is_called_otherwise(board: Path, gate: Path) -> None:
     gate.rename(gate.parent / "another")
-    assert "as separator and revision say, found another" in said(board)
+    assert "by separator and revision, found another" in said(board)
 
 
 def test_a_table_with_a_pickle(gate: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_table_that_takes_too_much_memory(gate: Path, monkeypatch: pytest.Monk
     parquet.write_table(table, gate / SCORES, use_dictionary=False, compression="zstd", data_page_size=2**30)
     assert (gate / SCORES).stat().st_size < 2**16
     monkeypatch.setattr(parquet_sandbox, "MEMORY", 100 * 2**20)
-    with pytest.raises(StoreError, match="expected a table that unpacks in 100 MiB and 60 s"):
+    with pytest.raises(StoreError, match="expected a table that decodes in 100 MiB and 60 s"):
         safe_io.check_decoding(gate / SCORES)
 
 

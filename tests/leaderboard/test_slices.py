@@ -14,7 +14,7 @@ from msgspec import structs
 
 from sam_audio_bench.files import load_json, sha256, write_json
 from sam_audio_bench.leaderboard import log, slicing
-from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, pack
+from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, to_parquet
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.figures import MOST_SERIES, Dot, slices
 from sam_audio_bench.leaderboard.records import to_plain
@@ -32,7 +32,7 @@ Edit = Callable[..., None]
 
 def put(folder: Path, items: Attributes) -> None:
     """Other attributes, stated as they should be."""
-    content = pack({TASK: items})
+    content = to_parquet({TASK: items})
     (folder / ATTRIBUTES).write_bytes(content)
     write_json(folder / HEADER, load_json(folder / HEADER) | {"attributes_sha256": sha256(content)})
 
@@ -127,7 +127,7 @@ def test_the_first_submission_counts_and_another_one_is_said_to_disagree(board: 
     (gate_line,) = [line.id for line in read_board(board).lines if line.name == "spectral-gate"]
     assert [note for note in after["notes"] if note not in before["notes"]] == [
         f"{gate_line} disagrees about room of 1 item: it says cave of {item}, which is {rooms[item]['room']} here",
-        f"{gate_line} alone knows luck, which is left out",
+        f"{gate_line} alone has luck, which is left out",
     ]
     assert f"it says cave of {item}" in page(board)
 

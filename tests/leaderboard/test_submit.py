@@ -90,7 +90,7 @@ def test_without_audio_only_digests_are_handed_in(runs: Path, tmp_path: Path) ->
     assert report.rescored["si_sdr_i"]["scores"] == 14
     (run_of(runs) / "audio" / "music-03.target.flac").write_bytes(b"another")
     report = validate(tmp_path / "board", share=1.0, audio=runs)
-    assert "music-03: expected the answer music-03.target.flac that was scored" in "".join(
+    assert "music-03: expected the estimate music-03.target.flac that was scored" in "".join(
         f"{problem.where.rpartition(' ')[2]}: {problem.what}" for problem in report.problems
     )
 
@@ -259,16 +259,16 @@ def test_anyones_data_are_no_task_of_a_leaderboard(small_task: Path, tmp_path: P
     evaluate("silence", [str(small_task)], metrics=["snr"], output=tmp_path / "runs", progress=False)
     with pytest.raises(
         UsageError,
-        match="expected a task of the catalogue or of an installed plugin, asked by its own prompts, found small",
+        match="expected a task of the catalogue or of an installed plugin, with its own prompts, found small",
     ):
         submit([tmp_path / "runs" / "silence"], tmp_path / "board")
 
 
 def test_a_revision_is_submitted_once_and_baselines_stay(runs: Path, pristine_board: Path) -> None:
-    with pytest.raises(Precondition, match="which was submitted already; say --revision"):
+    with pytest.raises(Precondition, match="which was submitted already; state it with --revision"):
         submit([run_of(runs)], pristine_board)
     (done,) = submit([run_of(runs, "mixture")], pristine_board)
-    assert (done.written, done.note) == (False, "mixture is there already")
+    assert (done.written, done.note) == (False, "mixture is on the leaderboard already")
 
 
 def test_the_same_answers_with_other_scores_are_a_revision_of_their_own(runs: Path, tmp_path: Path) -> None:
