@@ -1,4 +1,4 @@
-"""Figures with a line a separator: means with their intervals, and the scores of items behind them."""
+"""Figures with one line per separator or slice: means with intervals, and distributions of item scores."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 __all__ = ["bars", "box", "slice_means"]
 
-_ROW = 0.19  # inches of a line of a name
-_FEWEST_IN_BOX = 5  # items; fewer are shown as dots alone
+_ROW = 0.19  # inches per line of a name
+_FEWEST_IN_BOX = 5  # items; fewer are shown as dots only
 _SEPARATOR_SPREAD = 0.7  # of a line, between the first separator's dot and the last one's
 _ATTRIBUTE_GAP = 0.6  # lines, between attributes
-_LONGEST_LABEL = 40  # letters of a label
+_LONGEST_LABEL = 40  # characters of a label
 _GOLDEN = 0.618034  # turns that spread dots evenly
 
 
 @styled
 def bars(data: RunData, metric: str) -> Plot:
-    """Mean of every separator by one metric, with its interval; the mixture's mean is a line through them.
+    """Draws the mean of every separator by one metric, with its interval, and a line at the mixture's mean.
 
     Raises:
         UsageError: an unknown metric, or no mean.
@@ -88,7 +88,7 @@ def bars(data: RunData, metric: str) -> Plot:
 
 @styled
 def box(data: RunData, metric: str) -> Plot:
-    """Scores of items by one metric: a dot an item, and a box from the first to the third quartile.
+    """Draws item scores by one metric: one dot per item, and a box from the first to the third quartile.
 
     Raises:
         UsageError: an unknown metric, or no score.
@@ -125,16 +125,15 @@ def box(data: RunData, metric: str) -> Plot:
 
 @styled
 def slice_means(rows: pd.DataFrame, *, axis: str, title: str, name: str) -> Plot:
-    """Mean and interval of each slice, a line a slice in groups by attribute, separators overlaid.
+    """Draws mean and interval of each slice, one line per slice, grouped by attribute, separators overlaid.
 
-    A full dot says that the separator is surely worse in this slice than elsewhere.
+    A filled dot marks that the separator is surely worse in this slice than elsewhere.
 
     Args:
-        rows: columns ``attribute, slice, place, separator, mean, low, high, surely_worse``; NaN where there is no
-            interval.
+        rows: columns ``attribute, slice, place, separator, mean, low, high, surely_worse``; NaN without an interval.
         axis: the metric with its unit.
-        title: of the figure.
-        name: of the files.
+        title: title of the figure.
+        name: name of the files.
 
     Raises:
         UsageError: no row.
@@ -171,14 +170,14 @@ def slice_means(rows: pd.DataFrame, *, axis: str, title: str, name: str) -> Plot
 
 
 def _shortened_label(label: str) -> str:
-    """A label that leaves room for the dots; the CSV has all of it."""
+    """Shortens a label to leave room for the dots; the CSV has it in full."""
     return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
 
 
 def _rows_of(
     lines: Sequence[SeparatorLine], tasks: Sequence[TaskPanel], title: str, limits: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
-    """A panel a task, with a line a separator, as high as the highest name."""
+    """Creates one panel per task, with one line per separator, as high as the highest name."""
     height = max(line.shown.count("\n") for line in lines) + 1
     beside = 0.065 * max(len(part) for line in lines for part in line.shown.split("\n"))
     figure, grid = create_task_panels(tasks, title, (2.5, _ROW * (0.35 + 0.65 * height) * len(lines) + 0.3), beside)
@@ -214,7 +213,7 @@ def _draw_bar(panel: Axes, at: int, line: SeparatorLine, row: SummaryRow, limits
 
 
 def _point_beyond(panel: Axes, at: float, value: float, limits: tuple[float, float], what: str = "") -> None:
-    """An arrow at the end of the axis with the value beside it."""
+    """Draws an arrow at the end of the axis with the value beside it."""
     left = value < limits[0]
     text = f"◂ {what}{number(value)}" if left else f"{what}{number(value)} ▸"
     panel.annotate(
@@ -239,7 +238,7 @@ def _draw_box(panel: Axes, at: int, line: SeparatorLine, values: Sequence[float]
 
 
 def _draw_quartiles(panel: Axes, at: int, values: NDArray[np.floating]) -> None:
-    """Tukey's box."""
+    """Draws Tukey's box plot."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     reach = 1.5 * (high - low)
     ends = float(values[values >= low - reach].min()), float(values[values <= high + reach].max())
@@ -252,7 +251,7 @@ def _draw_quartiles(panel: Axes, at: int, values: NDArray[np.floating]) -> None:
 
 
 def _count(panel: Axes, task: TaskPanel, counts: Mapping[int, str]) -> None:
-    """How many items have a value: over the panel where all lines have as many, or else behind each line."""
+    """Writes how many items have a value, above the panel if it is the same for all lines, or else after each line."""
     if len(set(counts.values())) == 1:
         set_title(panel, f"{task.title}; n\u00a0=\u00a0{next(iter(counts.values()))}")  # on one line
         return
@@ -273,6 +272,6 @@ def _item_table(
 
 
 def _beyond(values: Sequence[float | None], limits: tuple[float, float]) -> str:
-    """What is said where something lies beyond the axis."""
+    """Returns the sentence of a caption about values beyond the axis, if there are any."""
     far = any(value is not None and clip_to_axis(value, limits)[1] for value in values)
     return " Arrows at the ends of the axis: values, and intervals, that go on beyond it." if far else ""

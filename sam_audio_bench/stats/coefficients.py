@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Signs = NDArray[np.float32]
-_FLAT = 1e-12  # a variance this far below that of unit-scaled values is rounding
+_FLAT = 1e-12  # a smaller variance of unit-scaled values is a rounding error
 _BLOCK = 2**22  # entries of a block of pairs
 Made = TypeVar("Made")
 
@@ -58,7 +58,7 @@ class Weights:
         return self._cells
 
     def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """The cached value of ``key``, computed by ``make`` at first."""
+        """Returns the cached value of ``key``, computed by ``make`` the first time."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]  # type: ignore[return-value]
@@ -168,9 +168,9 @@ def pair_sum(terms: Callable[[slice], Signs], weights: Floats) -> Floats:
 
 
 def tie_threshold(human: Floats, metric: Floats, shares: Floats) -> float:
-    """Difference of the metric up to which calling a pair tied agrees best with the raters (tie calibration).
+    """Finds the difference of the metric up to which counting a pair as tied agrees best with raters (tie calibration).
 
-    Deutsch et al., *Ties Matter*, EMNLP 2023. Of equally good thresholds the smallest; 0 where none is better.
+    Deutsch et al., *Ties Matter*, EMNLP 2023. Returns the smallest of equally good thresholds, and 0 if none is better.
 
     Args:
         human: [pairs], difference of the ratings.
