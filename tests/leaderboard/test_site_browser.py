@@ -141,7 +141,7 @@ def test_listening_in_step(browser: Browser, built: Path) -> None:
     links = browser.evaluate(
         "[...document.querySelector('.listen').querySelectorAll('[data-hear]')].map((one) => one.dataset.name)"
     )
-    assert links == ["mixture", "reference", "rest", "spectral-gate", "spectral-gate, left out"]
+    assert links == ["mixture", "reference", "rest", "spectral-gate", "spectral-gate, residual"]
     browser.page.click("[data-hear][data-name=spectral-gate] img", position={"x": 130, "y": 20})
     browser.wait("moment() > 3.5")  # of 8 s, where the picture was clicked
     assert heard(browser) == "spectral-gate"

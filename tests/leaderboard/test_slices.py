@@ -138,7 +138,7 @@ def test_a_task_without_a_ranked_separator(board: Path) -> None:
     log.append(board, [gate], event="withdrawn", reason="a mistake")
     found = task_slices(read_board(board), TASK)
     assert (found["rows"], found["notes"]) == ([], ["no separator is ranked, so none is compared"])
-    assert "Nothing could be compared; why is said below." in page(board)
+    assert "Nothing could be compared, for the reasons below." in page(board)
 
 
 def test_rounding_of_another_machine_is_no_disagreement(board: Path, gate: Path) -> None:
