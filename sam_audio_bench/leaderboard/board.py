@@ -173,8 +173,10 @@ class Board:
     def main_metric(self, task: str) -> str:
         """Returns the metric by which a task's table is sorted and ranked."""
         known = [name for name in self.metrics if any((task, name) in line.item_scores for line in self.lines)]
-        wanted = find_task_card(self.tasks[task].id).main_metric
-        return next(name for name in (wanted, *(one for one in known if one.endswith("_i")), *known) if name in known)
+        preferred = find_task_card(self.tasks[task].id).main_metric
+        return next(
+            name for name in (preferred, *(one for one in known if one.endswith("_i")), *known) if name in known
+        )
 
     def _rank_rows(
         self, column: Column, metric: str, rows: Mapping[LeaderboardLine, ScoreFields],
@@ -200,11 +202,11 @@ class Board:
 
         There are no rows if a task or the metric is missing from the leaderboard.
         """
-        wanted = [tuple(_label(board, name) for name in names) for names in board.parts.values()]
-        tasks = [task for part in wanted for task in part]
+        parts = [tuple(_label(board, name) for name in names) for names in board.parts.values()]
+        tasks = [task for part in parts for task in part]
         if any(task not in self.tasks for task in tasks) or board.metric not in self.metrics:
             return "", []
-        column = Column(tuple(wanted), {task: self.groups(task) for task in tasks})
+        column = Column(tuple(parts), {task: self.groups(task) for task in tasks})
         rows: dict[LeaderboardLine, OverallRow] = {}
         complete: dict[LeaderboardLine, Values] = {}
         for line in self.lines:

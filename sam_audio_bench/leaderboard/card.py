@@ -29,7 +29,7 @@ _OWN_MODULES = ("baselines", "classical", "oracles")  # their separators consist
 _EXAMPLE = """summary = "diffusion, 100 M parameters, text prompts"
 authors = ["A. Author"]
 licence = "MIT"
-parameters = 100_000_000  # leave it out where nobody knows
+parameters = 100_000_000  # leave it out if unknown
 training_data = ["FSD50K"]
 links = ["https://example.org/paper"]"""
 

@@ -95,8 +95,8 @@ def _dataset(task: SubmittedTask) -> str:
 
 
 def _main_metric(task: SubmittedTask) -> str:
-    wanted = find_task_card(task.id).main_metric
-    return wanted if wanted in task.metrics else task.metrics[0]
+    preferred = find_task_card(task.id).main_metric
+    return preferred if preferred in task.metrics else task.metrics[0]
 
 
 def _records(header: SubmissionRecord, label: str, metric: str) -> Iterable[Aggregate]:

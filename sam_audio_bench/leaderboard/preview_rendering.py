@@ -114,7 +114,7 @@ def make_previews(
         sentence = f"expected recordings that may be passed on, found {label}; only the mini split has some"
         if len(data) == 1:
             raise UsageError(sentence)
-        (tell or (lambda _: None))(f"not heard: {sentence}")
+        (tell or (lambda _: None))(f"no previews: {sentence}")
         del data[label], tasks[label]
     share = min(1.0, _LARGEST_SUBMISSION / max(1.0, _size_of_all(data, options)))
     items = {label: _sorted_items(data[label].task) for label in tasks}

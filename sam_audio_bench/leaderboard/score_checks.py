@@ -62,9 +62,9 @@ def _identity(label: str, task: SubmittedTask, items: ItemList) -> Iterator[Find
     pinned = {
         "data_revision": items.data_revision, "items": len(items.groups), "ids_sha256": items.ids_sha256,
     }  # fmt: skip
-    for name, wanted in pinned.items():
-        if (found := getattr(task, name)) != wanted:
-            yield f"{label}: {name}", f"expected {wanted}, as in the task, found {found}"
+    for name, expected in pinned.items():
+        if (found := getattr(task, name)) != expected:
+            yield f"{label}: {name}", f"expected {expected}, as in the task, found {found}"
 
 
 def _unknown(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemList) -> Iterator[Finding]:
@@ -78,8 +78,8 @@ def _unknown(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemLis
     allowed: dict[str, Collection[Any]] = {
         "seed": {task.seed}, "metric": task.metrics, "candidate": range(task.candidates),
     }  # fmt: skip
-    for column, wanted in allowed.items():
-        other = rows[~rows[column].isin(list(wanted))]
+    for column, expected in allowed.items():
+        other = rows[~rows[column].isin(list(expected))]
         if len(other):
             yield (
                 label,
@@ -103,7 +103,7 @@ def _duplicates(label: str, rows: pd.DataFrame) -> Iterator[Finding]:
     if len(later):
         yield (
             label,
-            f"expected the first candidate where nobody picked, found another for {format_examples(later['item'])}",
+            f"expected the first candidate without a picker, found another for {format_examples(later['item'])}",
         )
     different = rows.groupby(["item", rows["picked_by"].fillna("")], sort=True)["candidate"].nunique()
     mixed = different[different > 1]
@@ -130,14 +130,14 @@ def _covered(label: str, task: SubmittedTask, rows: pd.DataFrame, items: ItemLis
     failed = set(rows[rows["status"].isin(list(FAILURES))]["item"])
     for metric in task.metrics:
         found = set(rows[rows["metric"] == metric]["item"])
-        wanted = set(items.groups)
+        expected = set(items.groups)
         if metric not in cards:
-            wanted = found
+            expected = found
         elif cards[metric].absent == "only":
             absent = items.absent if items.absent is not None else _silent(rows, cards)
-            wanted = (set(absent) | (failed & found)) if absent is not None else found
-        if found != wanted:
-            yield f"{label}: {metric}", _difference(wanted, found)
+            expected = (set(absent) | (failed & found)) if absent is not None else found
+        if found != expected:
+            yield f"{label}: {metric}", _difference(expected, found)
 
 
 def _silent(rows: pd.DataFrame, cards: Cards) -> set[str] | None:
@@ -158,9 +158,9 @@ def items_without_estimate(rows: pd.DataFrame) -> set[str]:
     }
 
 
-def _difference(wanted: Collection[str], found: Collection[str]) -> str:
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    what = f"expected {len(wanted)} items, found {len(found)}"
+def _difference(expected: Collection[str], found: Collection[str]) -> str:
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    what = f"expected {len(expected)} items, found {len(found)}"
     what += f"; without {format_examples(missing)}" if missing else ""
     return what + (f"; not applicable to {format_examples(extra)}" if extra else "")
 
@@ -191,10 +191,10 @@ def _statuses(label: str, rows: pd.DataFrame, items: ItemList, cards: Cards) -> 
         "the best possible value where the status is perfect": perfect & ~_best(rows["metric"], values, cards),
         "no value where the status says there is none": known & ~valued & ~np.isnan(values),
     }
-    for wanted, broken in rules.items():
+    for expected, broken in rules.items():
         if broken.any():
             found = [f"{item} ({status})" for item, status in zip(rows["item"][broken], statuses[broken], strict=True)]
-            yield label, f"expected {wanted}, found otherwise for {format_examples(found)}"
+            yield label, f"expected {expected}, found otherwise for {format_examples(found)}"
     yield from _consistent(label, rows, items, cards)
 
 

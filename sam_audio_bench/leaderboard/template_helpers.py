@@ -279,9 +279,9 @@ def first_sound(data: SiteData, labels: Iterable[str], name: str) -> tuple[str, 
 
 def labels_of(data: SiteData, board: OverallTable) -> list[str]:
     """Returns the tasks of an overall table, in its order."""
-    wanted = [(task, board["split"], board["subset"]) for part in board["parts"].values() for task in part]
+    selections = [(task, board["split"], board["subset"]) for part in board["parts"].values() for task in part]
     known = {label: (task["id"], task["split"], task["subset"]) for label, task in data["tasks"].items()}
-    return [label for one in wanted for label, own in known.items() if own == one]
+    return [label for one in selections for label, own in known.items() if own == one]
 
 
 @dataclass(frozen=True)

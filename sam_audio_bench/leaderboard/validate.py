@@ -152,9 +152,9 @@ def check_submission(
 
 
 def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
-    wanted = submission_folder(Path(), submission.separator, submission.revision)
-    if not moving and Path(submission.path.parent.name, submission.path.name) != wanted:
-        yield HEADER, f"expected the folder {wanted}, by separator and revision, found another"
+    expected = submission_folder(Path(), submission.separator, submission.revision)
+    if not moving and Path(submission.path.parent.name, submission.path.name) != expected:
+        yield HEADER, f"expected the folder {expected}, by separator and revision, found another"
     pickers = [("picker", task.picker) for task in submission.header.tasks if task.picker]
     for what, name in (("name", submission.separator), ("revision", submission.revision), *pickers):
         if fault := name_fault(name):
@@ -171,18 +171,18 @@ def _place(submission: Submission, moving: bool) -> Iterator[tuple[str, str]]:
 def _files(submission: Submission, present: list[str]) -> Iterator[tuple[str, str]]:
     """Checks the files and their digests against the header."""
     header = submission.header
-    wanted = {HEADER: "", SCORES: header.scores_sha256}
+    expected = {HEADER: "", SCORES: header.scores_sha256}
     if isinstance(header.attributes_sha256, str):
-        wanted[ATTRIBUTES] = header.attributes_sha256
+        expected[ATTRIBUTES] = header.attributes_sha256
     if header.has_audio:
         for label, answers in header.answers.items():
-            wanted |= {f"audio/{cased_name(label)}/{name}": digest for name, digest in answers.items()}
-    for name in sorted(set(present) - set(wanted)):
+            expected |= {f"audio/{cased_name(label)}/{name}": digest for name, digest in answers.items()}
+    for name in sorted(set(present) - set(expected)):
         yield name, "expected only files listed in submission.json, found this one"
-    for name in sorted(set(wanted) - set(present)):
+    for name in sorted(set(expected) - set(present)):
         yield name, "expected this file, which submission.json lists, found none"
-    for name in sorted(set(wanted) & set(present) - {HEADER}):
-        if safe_io.file_digest(submission.path / name) != wanted[name]:
+    for name in sorted(set(expected) & set(present) - {HEADER}):
+        if safe_io.file_digest(submission.path / name) != expected[name]:
             yield name, "expected the SHA-256 that submission.json states, found another: the file was changed"
     strange = sorted(set(header.answers) - set(submission.tasks))
     if strange:
@@ -288,18 +288,18 @@ def _aggregates(submission: Submission) -> Iterator[tuple[str, str]]:
         yield HEADER, "expected one aggregate per task, picker and metric that has rows, found others"
     for name in sorted(set(stated) & set(computed)):
         for part in Aggregate.__struct_fields__:
-            found, wanted = getattr(stated[name], part), getattr(computed[name], part)
-            if not _same(found, wanted):
+            found, expected = getattr(stated[name], part), getattr(computed[name], part)
+            if not _same(found, expected):
                 yield (
                     f"aggregate of {' '.join(filter(None, name))}",
-                    f"expected {part} {wanted}, computed from the rows, found {found}",
+                    f"expected {part} {expected}, computed from the rows, found {found}",
                 )
 
 
-def _same(stated: object, wanted: object) -> bool:
-    if isinstance(stated, float | int) and isinstance(wanted, float | int):
-        return abs(stated - wanted) <= _CLOSE * max(1.0, abs(wanted))
-    return stated == wanted
+def _same(stated: object, expected: object) -> bool:
+    if isinstance(stated, float | int) and isinstance(expected, float | int):
+        return abs(stated - expected) <= _CLOSE * max(1.0, abs(expected))
+    return stated == expected
 
 
 def _score_again(

@@ -54,15 +54,15 @@ class Findings:
         return better, worse, len(found)
 
 
-def main_metric(rows: Iterable[SummaryRow], wanted: str | None = None) -> str | None:
-    """Chooses the metric that orders the lines: ``wanted``, or si_sdr_i, an improvement, or any with a value."""
+def main_metric(rows: Iterable[SummaryRow], preferred: str | None = None) -> str | None:
+    """Chooses the metric that orders the lines: ``preferred``, or si_sdr_i, an improvement, or any with a value."""
     known = {
         row.metric: bool(row.higher_is_better)
         for row in rows
         if row.higher_is_better is not None and row.value is not None
     }
     order = sorted(
-        known, key=lambda name: (name != wanted, name != MAIN_METRIC, not name.endswith("_i"), not known[name])
+        known, key=lambda name: (name != preferred, name != MAIN_METRIC, not name.endswith("_i"), not known[name])
     )
     return order[0] if order else None
 

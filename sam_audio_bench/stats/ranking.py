@@ -77,8 +77,8 @@ class Column:
         joined: list[set[str]] = []
         for task in self.tasks:
             labels = set(self.groups[task].values())
-            apart = [stratum for stratum in joined if stratum.isdisjoint(labels)]
-            joined = [*apart, labels.union(*(stratum for stratum in joined if stratum not in apart))]
+            disjoint = [stratum for stratum in joined if stratum.isdisjoint(labels)]
+            joined = [*disjoint, labels.union(*(stratum for stratum in joined if stratum not in disjoint))]
         return sorted(sorted(labels) for labels in joined)
 
     @cached_property
@@ -145,7 +145,7 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
         higher_is_better: direction.
     """
     ahead = np.zeros((len(lines), 1 + column.resamples), dtype=np.int64)
-    apart = np.zeros((len(lines), len(lines)), dtype=bool)
+    differ = np.zeros((len(lines), len(lines)), dtype=bool)
     sign = 1.0 if higher_is_better else -1.0
     whole = np.array([column.samples(line) for line in lines]).reshape(ahead.shape) * sign
     items = [{task: frozenset(values) for task, values in line.items()} for line in lines]
@@ -159,9 +159,9 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
         ahead[one] += worse.sum(axis=0)
         ahead[:one] += better
         sure = np.maximum(better[:, 1:].sum(axis=1), worse[:, 1:].sum(axis=1)) >= needed
-        apart[one, :one] = apart[:one, one] = sure & column.known
+        differ[one, :one] = differ[:one, one] = sure & column.known
     ranks = 1 + ahead
-    letters = _letters(ranks[:, 0], whole[:, 0].tolist(), apart)
+    letters = _letters(ranks[:, 0], whole[:, 0].tolist(), differ)
     if not column.known:
         return [RankInterval(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
     low = np.quantile(ranks[:, 1:], (1 - _LEVEL) / 2, axis=1, method="lower")
@@ -182,13 +182,13 @@ def _gap_on_common_items(column: Column, first: Values, second: Values) -> Float
     return ours - theirs
 
 
-def _letters(ranks: NDArray[np.int64], means: Sequence[float], apart: NDArray[np.bool_]) -> list[str]:
+def _letters(ranks: NDArray[np.int64], means: Sequence[float], differ: NDArray[np.bool_]) -> list[str]:
     """Compact letter display: one letter per longest run of lines, best first, of which no two differ significantly."""
     order = sorted(range(len(ranks)), key=lambda line: (int(ranks[line]), -means[line]))
     runs: list[tuple[int, int]] = []
     for start in range(len(order)):
         end = start
-        while end + 1 < len(order) and not apart[order[end + 1], order[start : end + 1]].any():
+        while end + 1 < len(order) and not differ[order[end + 1], order[start : end + 1]].any():
             end += 1
         if not runs or end > runs[-1][1]:
             runs.append((start, end))

@@ -148,7 +148,7 @@ def summarise(
         average: over items, of the value and of the intervals; those of a median are percentiles.
 
     Raises:
-        UsageError: scores lack a column, or an option of the intervals is out of range.
+        UsageError: scores without a required column, or an option of the intervals is out of range.
     """
     intervals, over = (cluster_intervals, _mean) if average == "mean" else (median_intervals, median)
     interval = partial(intervals, level=level, resamples=resamples, seed=seed, method=method)
@@ -170,7 +170,7 @@ def summarise_paraphrases(
         oracles: names of the separators that were given the references.
 
     Raises:
-        UsageError: scores lack a column.
+        UsageError: scores without a required column.
     """
     cells = _collect(scores, _units(metrics))
     rows = []
@@ -181,8 +181,8 @@ def summarise_paraphrases(
                 for cell in cells
                 if cell.key.task == task and (statistic == "spread" or cell.key.metric in metrics)
             ]
-            asked = [_over_paraphrases(cell, statistic, metrics.get(cell.key.metric)) for cell in known]
-            found = _rows(asked, metrics, oracles, cluster_intervals, _mean)
+            cells_of_task = [_over_paraphrases(cell, statistic, metrics.get(cell.key.metric)) for cell in known]
+            found = _rows(cells_of_task, metrics, oracles, cluster_intervals, _mean)
             rows += [replace(row, higher_is_better=False) if statistic == "spread" else row for row in found]
     return rows
 
@@ -197,7 +197,7 @@ def compute_line_scores(
         units: by metric id; they determine which values are clipped.
 
     Raises:
-        UsageError: scores lack a column.
+        UsageError: scores without a required column.
     """
     return {
         cell.key: {
@@ -221,7 +221,7 @@ def compute_item_scores(
         first: use the first candidates, not the picked ones.
 
     Raises:
-        UsageError: scores lack a column.
+        UsageError: scores without a required column.
     """
     found: dict[tuple[str, str, str], dict[str, ItemScore]] = {}
     for (task, separator, picked_by, metric), items in compute_line_scores(scores, units).items():
@@ -307,7 +307,7 @@ def _collect(scores: pd.DataFrame, units: Mapping[str, str]) -> list[_Cell]:
     coded = {name: _coded(scores[name]) for name in ("task", "separator", "picked_by", "metric")}
     values = scores["value"].to_numpy(dtype="float64", na_value=math.nan)
     keys = np.stack([codes for codes, _ in coded.values()], axis=1)
-    keys, rows = _asked_of_pickers(keys, ~np.isnan(values), scores["status"].isin(_FAILURES).to_numpy())
+    keys, rows = _assign_failures_to_pickers(keys, ~np.isnan(values), scores["status"].isin(_FAILURES).to_numpy())
     if not len(rows):
         return []
     items, groups = (scores[name].to_numpy(dtype=object)[rows] for name in ("item", "group"))
@@ -343,7 +343,7 @@ def _coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
     return codes.astype(np.int64), [*names, None]
 
 
-def _asked_of_pickers(
+def _assign_failures_to_pickers(
     keys: NDArray[np.int64], has_value: NDArray[np.bool_], has_failed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns the keys of rows, and their positions in the table.

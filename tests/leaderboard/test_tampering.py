@@ -191,7 +191,7 @@ def test_a_better_candidate_in_the_place_of_the_first(picked: Path, edit: Callab
         return scores.assign(candidate=scores["candidate"].where(~place, 2))
 
     edit(picked, better)
-    assert "expected the first candidate where nobody picked, found another for" in said(picked)
+    assert "expected the first candidate without a picker, found another for" in said(picked)
 
 
 def test_a_second_answer_that_raises_the_mean(picked: Path, edit: Callable[..., None]) -> None:
