@@ -26,8 +26,7 @@ from pyarrow import Table, parquet
 
 from sam_audio_bench.files import safe_name, write_json
 from sam_audio_bench.leaderboard import log, safe_io
-from sam_audio_bench.leaderboard.item_lists import item_list
-from sam_audio_bench.leaderboard.labels import folder_of
+from sam_audio_bench.leaderboard.item_lists import load_item_list
 from sam_audio_bench.leaderboard.records import (
     Selection,
     SeparatorRecord,
@@ -36,8 +35,15 @@ from sam_audio_bench.leaderboard.records import (
     SubmittedTask,
     to_builtins,
 )
-from sam_audio_bench.leaderboard.site import build
-from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
+from sam_audio_bench.leaderboard.site import build_site
+from sam_audio_bench.leaderboard.submission import (
+    HEADER,
+    SCORES,
+    Submission,
+    compute_aggregates,
+    metric_records,
+    submission_folder,
+)
 from sam_audio_bench.metrics.catalogue import CARDS
 from sam_audio_bench.run.store import SCORE_TYPES
 from sam_audio_bench.tasks import TASKS
@@ -58,7 +64,7 @@ def submission(root: Path, number: int, tasks: list[SubmittedTask], names: list[
     name = f"made-up-{number:03d}" if number else "mixture"
     frames = []
     for task in tasks:
-        items = item_list(task).groups
+        items = load_item_list(task).groups
         index = pd.MultiIndex.from_product([list(items), names], names=["item", "metric"]).to_frame(index=False)
         low, high = generator.normal(number / 40, 1, 2)
         values = generator.normal(low + high, 2, len(index))
@@ -71,7 +77,7 @@ def submission(root: Path, number: int, tasks: list[SubmittedTask], names: list[
         )
         for one in names
     ]
-    folder = folder_of(root / "results", name, "v1")
+    folder = submission_folder(root / "results", name, "v1")
     folder.mkdir(parents=True)
     parquet.write_table(Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False), folder / SCORES)
     separator = SeparatorRecord(
@@ -81,7 +87,8 @@ def submission(root: Path, number: int, tasks: list[SubmittedTask], names: list[
     header = SubmissionRecord(
         schema_version=1, date=log.today(), separator=separator, hardware={}, packages={}, commit=None,
         tasks=[structs.replace(task, metrics=names) for task in tasks], metrics=metrics,
-        aggregates=aggregates(scores, metric_records(metrics)), scores_sha256=safe_io.digest(folder / SCORES),
+        aggregates=compute_aggregates(scores, metric_records(metrics)),
+        scores_sha256=safe_io.file_digest(folder / SCORES),
         has_audio=False, answers={},
     )  # fmt: skip
     write_json(folder / HEADER, to_builtins(header))
@@ -93,7 +100,7 @@ def records() -> list[SubmittedTask]:
     found = []
     for name, card in TASKS.items():
         selection = Selection(id=name, version=card.version, split="mini", subset="paper")
-        items = item_list(selection)
+        items = load_item_list(selection)
         found.append(
             SubmittedTask(
                 **structs.asdict(selection), data_revision=items.data_revision, items=len(items.groups),
@@ -138,7 +145,7 @@ def paint_all_rows_at_once(site: Path) -> Path:
 def report(root: Path, names: list[str]) -> None:
     """Builds, measures and prints the page."""
     begun = time.process_time()
-    build(root)
+    build_site(root)
     seconds = time.process_time() - begun
     site = root / "site"
     print(f"# The site with {SUBMISSIONS} submissions, {len(TASKS)} tasks, {len(names)} metrics\n")

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_audio_bench.render.layout import line_label
-from sam_audio_bench.stats.answers import find_answers_in_slices
-from sam_audio_bench.stats.paired import swap_test, swap_ways
+from sam_audio_bench.stats.findings import compute_slice_findings
+from sam_audio_bench.stats.paired import swap_patterns, swap_test
 from sam_audio_bench.stats.slices import Slice
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
 
@@ -58,9 +58,9 @@ def main() -> None:
     """Prints and writes the table."""
     scores, rows, slices = simulate()
     begun = time.process_time()
-    find_answers_in_slices(scores, rows, {"task": slices}, line_label)
+    compute_slice_findings(scores, rows, {"task": slices}, line_label)
     ours = time.process_time() - begun
-    ways = swap_ways(RECORDINGS, WAYS)
+    ways = swap_patterns(RECORDINGS, WAYS)
     differences = np.random.default_rng(1).normal(0.01, 1, RECORDINGS)
     begun = time.process_time()
     loop(differences, ways[:LOOPED])

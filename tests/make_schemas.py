@@ -13,7 +13,7 @@ PACKAGE = Path(records.__file__).parent
 
 def generated() -> dict[Path, str]:
     """The text of every schema by its place."""
-    folders = {"run": records.schemas(), "leaderboard": leaderboard_records.schemas()}
+    folders = {"run": records.schemas(), "leaderboard": leaderboard_records.json_schemas()}
     return {
         PACKAGE / folder / "schemas" / f"{name}.schema.json": dump_json(schema, indent=1) + "\n"
         for folder, schemas in folders.items()

@@ -205,7 +205,7 @@ def test_who_is_heard_is_whom_the_answer_names(finished: Path, tmp_path: Path) -
     sab.evaluate("hpss", tasks=[str(finished / "task.csv")], metrics=["si_sdr"], output=tmp_path / "runs", limit=2,
                  progress=False)  # fmt: skip
     results = Results.read([tmp_path / "runs", finished / "runs" / "halved"])
-    leader = results.answers("si_sdr").verdicts["all tasks", "si_sdr"].first_but({"mixture", "silence"})
+    leader = results.answers("si_sdr").verdicts["all tasks", "si_sdr"].first_except({"mixture", "silence"})
     assert leader == "halved"
     means = {row.separator: row.value for row in results.rows if row.task == "task"}
     assert means["hpss"] > means["halved"], "who lacks a task is no leader, however good"

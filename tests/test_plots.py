@@ -15,7 +15,7 @@ import pytest
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.plots import INK, Plot, forest, rater_heat_map, reliability_curves, scatter, system_means
-from sam_audio_bench.plots.slices import slice_means
+from sam_audio_bench.plots.intervals import slice_means
 
 RNG = np.random.default_rng(0)
 POINTS = pd.DataFrame(

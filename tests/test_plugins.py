@@ -24,10 +24,10 @@ from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.hub import evaluation_results
-from sam_audio_bench.leaderboard.item_lists import item_list
+from sam_audio_bench.leaderboard.item_lists import load_item_list
 from sam_audio_bench.leaderboard.records import Selection, SubmittedMetric, to_builtins
-from sam_audio_bench.leaderboard.sitedata import site_data
-from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
+from sam_audio_bench.leaderboard.sitedata import build_site_data
+from sam_audio_bench.leaderboard.submission import HEADER, SCORES, compute_aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.plugins import find_card, plugin_cards, plugins
@@ -216,7 +216,7 @@ def test_a_task_of_a_plugin_is_submitted_and_validates(plugin: None, board: Path
     assert (report.problems, report.submissions, report.skipped) == ([], 2, {})
     assert {name: found["scores"] for name, found in report.rescored.items()} == {"peak_db": 4, "si_sdr": 4}
     read = read_board(board)
-    data = site_data(board, read)
+    data = build_site_data(board, read)
     assert data["tasks"]["clicks@1-mini"]["description"] == "two clicks"
     assert data["tasks"]["clicks@1-mini"]["main"] == "peak_db"
     assert data["metrics"]["peak_db"]["summary"] == "peak"
@@ -235,7 +235,7 @@ def test_a_board_may_average_a_task_of_a_plugin(plugin: None, board: Path) -> No
         "parts": {"clicks": ["clicks"]},
     }
     write_json(board / "boards.json", [rule])
-    (overall,) = site_data(board, read_board(board))["overall"]
+    (overall,) = build_site_data(board, read_board(board))["overall"]
     assert [row["line"].partition("/")[0] for row in overall["rows"]] == ["attenuate", "mixture"]  # less is better
     write_json(board / "boards.json", [{**rule, "parts": {"clicks": ["klicks"]}}])
     with pytest.raises(StoreError, match=r"expected tasks of the catalogue or of installed plugins, .* found klicks"):
@@ -245,14 +245,14 @@ def test_a_board_may_average_a_task_of_a_plugin(plugin: None, board: Path) -> No
 def change(board: Path, metric: str, value: float) -> None:
     """One score of the separator becomes another, and the files agree again, as a careful cheat would do it."""
     (folder,) = (board / "results" / "attenuate").iterdir()
-    scores: pd.DataFrame = safe_io.scores(folder / SCORES)
+    scores: pd.DataFrame = safe_io.read_scores(folder / SCORES)
     row = scores.index[(scores["metric"] == metric) & (scores["item"] == "click-0")][0]
     scores.loc[row, ["value", "status"]] = [value, "ok"]
     parquet.write_table(Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False), folder / SCORES)
     header = load_json(folder / HEADER)
-    header["scores_sha256"] = safe_io.digest(folder / SCORES)
+    header["scores_sha256"] = safe_io.file_digest(folder / SCORES)
     metrics = metric_records(convert(header["metrics"], list[SubmittedMetric]))
-    header["aggregates"] = [to_builtins(one) for one in aggregates(scores, metrics)]
+    header["aggregates"] = [to_builtins(one) for one in compute_aggregates(scores, metrics)]
     write_json(folder / HEADER, header)
 
 
@@ -299,9 +299,9 @@ def test_where_the_plugin_is_not_installed_the_rest_is_checked(board: Path) -> N
     ],
 )
 def test_items_that_a_plugin_s_task_does_not_have(plugin: None, change: dict[str, str], message: str) -> None:
-    assert list(item_list(TASK).groups) == ["click-0", "click-1"]
+    assert list(load_item_list(TASK).groups) == ["click-0", "click-1"]
     with pytest.raises(UsageError, match=message):
-        item_list(replace(TASK, **change))
+        load_item_list(replace(TASK, **change))
 
 
 def test_a_task_that_is_not_what_its_card_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +313,6 @@ def test_a_task_that_is_not_what_its_card_says(tmp_path: Path, monkeypatch: pyte
     )
     third_party(tmp_path, code, {"tasks": {"bells": "other:bells"}}, monkeypatch)
     with pytest.raises(UsageError, match="expected other:bells to load bells, version 1, split mini, as its card says"):
-        item_list(replace(TASK, id="bells"))
+        load_item_list(replace(TASK, id="bells"))
     with pytest.raises(Precondition, match="expected other:bells to load bells, found KeyError: 'full'"):
-        item_list(replace(TASK, id="bells", split="test", subset="full"))
+        load_item_list(replace(TASK, id="bells", split="test", subset="full"))

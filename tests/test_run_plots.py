@@ -21,7 +21,7 @@ from sam_audio_bench.cli import plot as command
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.plots.base import INK
 from sam_audio_bench.plots.intervals import bars, box
-from sam_audio_bench.plots.lines import RunData, axis_limits, place_in, rank_lines
+from sam_audio_bench.plots.lines import RunData, axis_limits, clip_to_axis, rank_lines
 from sam_audio_bench.plots.planes import pareto, scatter
 from sam_audio_bench.plots.runs import KINDS, draw
 from sam_audio_bench.run.results import Results
@@ -222,11 +222,11 @@ def test_an_axis_holds_the_middle_and_loses_nothing(values: list[float]) -> None
     assert low < high
     assert low <= np.median(values) <= high
     for value in values:
-        place, side = place_in(value, (low, high))
+        place, side = clip_to_axis(value, (low, high))
         assert low <= place <= high
         assert (side == 0) == (low <= value <= high)
     if np.ptp(values) == 0:
-        assert place_in(values[0], (low, high))[1] == 0
+        assert clip_to_axis(values[0], (low, high))[1] == 0
 
 
 HOSTILE = (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sam_audio_bench.filtering.expression import Threshold
 from sam_audio_bench.plots.base import Plot, colour_of, ink, styled
-from sam_audio_bench.plots.lines import plain
+from sam_audio_bench.plots.lines import escape_math
 
 __all__ = ["can_be_drawn", "draw_threshold"]
 
@@ -63,7 +63,7 @@ def draw_threshold(values: Floats, others: NDArray[np.bool_], threshold: Thresho
     above.set_ylabel("labels")
     above.legend(fontsize=8)
     below.set_ylabel("kept")
-    below.set_xlabel(plain(threshold.column))
+    below.set_xlabel(escape_math(threshold.column))
     data = pd.DataFrame(
         {"from": edges[:-1], "to": edges[1:], "labels": every, "others_met": own, "kept_from": kept[:-1]}
     )

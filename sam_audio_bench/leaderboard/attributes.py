@@ -1,8 +1,8 @@
-"""Attributes of a submission's items: attributes.parquet, one row an item and attribute.
+"""Attributes of a submission's items: attributes.parquet, one row per item and attribute.
 
-They are in neither ranks nor identities, and a submission may have none. The columns are the same for all tasks, so
-that a stranger's table is held against them as that of scores is; a run's own table, `items.parquet`, has a column for
-each attribute.
+Attributes are part of neither ranks nor identities, and a submission may have none. The columns are the same for all
+tasks, so that an untrusted table is checked against them as a table of scores is; the table of a run, `items.parquet`,
+has one column per attribute.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pyarrow import parquet
 
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.leaderboard.score_checks import examples
+from sam_audio_bench.leaderboard.score_checks import format_examples
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.tasks.attributes import RESERVED, Attribute, Attributes, is_empty
 
-__all__ = ["ATTRIBUTES", "check_attributes", "of_run", "pack", "read", "submittable"]
+__all__ = ["ATTRIBUTES", "check_attributes", "filter_attributes", "read", "run_attributes", "to_parquet"]
 
 ATTRIBUTES = "attributes.parquet"
-"""File of a submission."""
+"""File name in a submission."""
 
 _STRING = pyarrow.string()
 _TYPES = pyarrow.schema(
@@ -34,12 +34,12 @@ _LONGEST_NAME = 100  # letters
 _MOST = 20  # attributes of a task
 
 
-def of_run(folder: RunFolder, say: Callable[[str], None]) -> Attributes:
-    """What is known of a run's items, as far as a leaderboard takes it.
+def run_attributes(folder: RunFolder, say: Callable[[str], None]) -> Attributes:
+    """Reads the attributes of a run's items that a leaderboard accepts.
 
     Args:
         folder: the run.
-        say: called with a sentence about what is left out.
+        say: called with a sentence about each attribute that is left out.
 
     Raises:
         StoreError: attributes that cannot be read.
@@ -47,20 +47,20 @@ def of_run(folder: RunFolder, say: Callable[[str], None]) -> Attributes:
     found = folder.attributes()
     if found is None:
         say(
-            f"{folder.path} is submitted without attributes of its items, since it is from before they were kept; "
+            f"{folder.path} is submitted without attributes of its items, since it was made before they were stored; "
             f"`sabench score {folder.path} --changed` writes them"
         )
-    kept, refused = submittable(found or {})
+    kept, refused = filter_attributes(found or {})
     for name, fault in refused.items():
         say(f"{name!a} of {folder.path} is left out: {fault}")
     return kept
 
 
-def pack(tasks: Mapping[str, Attributes]) -> bytes:
-    """The content of the file; b"" where nothing is known of any item.
+def to_parquet(tasks: Mapping[str, Attributes]) -> bytes:
+    """Returns the content of the file; b"" if no item has an attribute.
 
     Args:
-        tasks: attributes of the items by the label of their task.
+        tasks: label of a task -> attributes of its items.
     """
     rows = [
         {"task": task, "item": item, "name": name, "text" if isinstance(value, str) else "number": value}
@@ -76,8 +76,8 @@ def pack(tasks: Mapping[str, Attributes]) -> bytes:
 
 
 def read(path: Path) -> dict[str, dict[str, dict[str, Attribute]]]:
-    """Task -> item -> name -> value, of a file that a stranger may have written; raises StoreError."""
-    frame = safe_io.table(path, _TYPES, "attributes", may_lack=("number", "text"))
+    """Reads task -> item -> name -> value from an untrusted file; raises StoreError."""
+    frame = safe_io.read_table(path, _TYPES, "attributes", may_lack=("number", "text"))
     if twice := int(frame.duplicated(["task", "item", "name"]).sum()):
         raise StoreError(f"expected each attribute of an item once in {path}, found {twice} twice")
     found: dict[str, dict[str, dict[str, Attribute]]] = {}
@@ -89,19 +89,19 @@ def read(path: Path) -> dict[str, dict[str, dict[str, Attribute]]]:
 
 
 def check_attributes(items: Attributes, known: Collection[str]) -> Iterator[str]:
-    """What is wrong with the attributes of one task.
+    """Yields what is wrong with the attributes of one task.
 
     Args:
-        items: its attributes.
-        known: the items of the task.
+        items: attributes by item.
+        known: ids of the task's items.
     """
     if strange := sorted(set(items) - set(known)):
-        yield f"expected attributes of items of the task, found some of {examples(strange)}"
-    yield from submittable(items)[1].values()
+        yield f"expected attributes of items of the task, found some of {format_examples(strange)}"
+    yield from filter_attributes(items)[1].values()
 
 
-def submittable(items: Attributes) -> tuple[dict[str, dict[str, Attribute]], dict[str, str]]:
-    """The attributes of a task that a leaderboard takes, and why it does not take the others, by their names."""
+def filter_attributes(items: Attributes) -> tuple[dict[str, dict[str, Attribute]], dict[str, str]]:
+    """Returns the attributes of a task that a leaderboard accepts, and why it refuses the others, by name."""
     columns: dict[str, list[Attribute]] = {}
     for own in items.values():
         for name, value in own.items():
@@ -114,8 +114,8 @@ def submittable(items: Attributes) -> tuple[dict[str, dict[str, Attribute]], dic
 
 
 def _fault(name: str, values: Collection[Attribute]) -> str:
-    """Why an attribute is refused; "": it is not."""
-    if is_empty(name) or len(name) > _LONGEST_NAME or safe_io.hidden(name) or name in RESERVED:
+    """Returns why an attribute is refused; "" if it is accepted."""
+    if is_empty(name) or len(name) > _LONGEST_NAME or safe_io.find_invisible(name) or name in RESERVED:
         return f"expected a name of 1 to {_LONGEST_NAME} visible letters for an attribute, found {name[:40]!a}"
     kinds = Counter(type(value) for value in values)
     if len(kinds) > 1:
@@ -123,6 +123,8 @@ def _fault(name: str, values: Collection[Attribute]) -> str:
     for value in values:
         if isinstance(value, float) and not math.isfinite(value):
             return f"expected finite numbers for {name!a}, found {value}"
-        if isinstance(value, str) and (is_empty(value) or safe_io.hidden(value) or len(value) > safe_io.LONGEST_TEXT):
+        if isinstance(value, str) and (
+            is_empty(value) or safe_io.find_invisible(value) or len(value) > safe_io.LONGEST_TEXT
+        ):
             return f"expected visible texts of 1 to {safe_io.LONGEST_TEXT} letters for {name!a}, found {value[:40]!a}"
     return ""

@@ -1,4 +1,4 @@
-"""Metadata of a separator: authors, licence, training data. Users state only what the package cannot know."""
+"""Metadata of a separator: authors, licence, training data. Users state only what the package does not know."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.separators import CARDS
 
-__all__ = ["FIELDS", "Card", "card_of"]
+__all__ = ["FIELDS", "Card", "build_card"]
 
 
 class Card(TypedDict):
-    """Who made a separator, from what, and what others may do with it."""
+    """Authors, licence, size and training data of a separator."""
 
     summary: str
     authors: list[str]
     licence: str
-    parameters: int | None  # None: nobody knows
+    parameters: int | None  # None: unknown
     training_data: list[str]
     links: list[str]
 
 
 FIELDS = tuple(Card.__annotations__)
-_OURS = ("baselines", "classical", "oracles")  # modules whose separators are nothing but this package's code
+_OWN_MODULES = ("baselines", "classical", "oracles")  # their separators consist of this package's code alone
 _EXAMPLE = """summary = "diffusion, 100 M parameters, text prompts"
 authors = ["A. Author"]
 licence = "MIT"
-parameters = 100_000_000  # leave it out where nobody knows
+parameters = 100_000_000  # leave it out if unknown
 training_data = ["FSD50K"]
 links = ["https://example.org/paper"]"""
 
 
-def card_of(separator: str, file: Path | None) -> Card:
-    """The card of a separator; whether what a file states is of the right type, `validate` says.
+def build_card(separator: str, file: Path | None) -> Card:
+    """Returns the card of a separator; the types of what a file states are checked by `validate`.
 
     Args:
-        separator: its name; built-in separators need no file.
-        file: TOML or JSON with the same names, for every field that the package does not know.
+        separator: name; built-in separators need no file.
+        file: TOML or JSON with the fields of `Card` that the package does not know.
 
     Raises:
         UsageError: a field is missing; the message shows a complete example.
@@ -59,7 +59,7 @@ def _known(separator: str) -> dict[str, object]:
         return {}
     summary = f"{card.summary} ({card.source})" if card.source else card.summary
     stated = {} if card.training_data is None else {"training_data": list(card.training_data)}
-    if card.target.partition(":")[0].rpartition(".")[2] not in _OURS:
+    if card.target.partition(":")[0].rpartition(".")[2] not in _OWN_MODULES:
         return {"summary": summary, **stated}
     return {
         "summary": summary, "authors": ["sam-audio-bench"], "licence": "Apache-2.0", "parameters": 0,
@@ -69,7 +69,7 @@ def _known(separator: str) -> dict[str, object]:
 
 def _stated(file: Path) -> dict[str, object]:
     if file.suffix == ".json":
-        found: object = safe_io.load(file)
+        found: object = safe_io.load_json(file)
     else:
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))

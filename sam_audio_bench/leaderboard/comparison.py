@@ -1,7 +1,7 @@
-"""What is new on a leaderboard beside what stood there: paired differences of submissions, as a comment for review.
+"""Comparison of new submissions with earlier ones by paired differences, as a comment for a review.
 
-A new revision is compared with the one that it follows, and a new separator with the baseline ``mixture``. It is the
-comparison of `sabench compare`, of submitted scores instead of runs.
+A new revision is compared with the previous one, and a new separator with the baseline ``mixture``. The statistics are
+those of `sabench compare`, computed from submitted scores instead of runs.
 """
 
 from __future__ import annotations
@@ -13,63 +13,62 @@ from pathlib import Path
 from sam_audio_bench.cards import MAIN_METRIC
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log
-from sam_audio_bench.leaderboard.labels import folder_of
 from sam_audio_bench.leaderboard.records import LogEntry
-from sam_audio_bench.leaderboard.submission import Submission
+from sam_audio_bench.leaderboard.submission import Submission, submission_folder
 from sam_audio_bench.render.numbers import number, p_value, with_interval
 from sam_audio_bench.render.text import markdown_text, one_line, unit_and_direction
 from sam_audio_bench.run.compare import ComparisonRow, compare_scores
 from sam_audio_bench.stats.paired import holm
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 
-__all__ = ["Compared", "comment", "compare_new", "compare_submissions"]
+__all__ = ["SubmissionComparison", "compare_new", "compare_submissions", "format_comment"]
 
 _BASELINE = "mixture"
 _LONGEST = 60_000  # letters; GitHub takes 65,536
-_SHOWN = 20  # notes of a short comment
+_SHOWN = 20  # notes in a short comment
 _HEADS = ("task", "metric", "before", "now", "difference", "p (Holm)", "is", "wins-ties-losses", "items")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """A new submission beside an older one."""
+class SubmissionComparison:
+    """A new submission compared with an older one."""
 
     new: Submission
-    old: Submission | None  # None: there is none to compare with
+    old: Submission | None  # None: there is nothing to compare with
     rows: tuple[ComparisonRow, ...]  # differences are new minus old
-    notes: tuple[str, ...]  # what cannot be compared
+    notes: tuple[str, ...]  # what cannot be compared, and why
 
 
-def compare_new(board: Path, before: Path) -> list[Compared]:
-    """Every submission that an earlier copy of the leaderboard, or of its log, does not have.
+def compare_new(board: Path, before: Path) -> list[SubmissionComparison]:
+    """Compares every submission that is missing from an earlier copy of the leaderboard, or of its log.
 
     Raises:
-        StoreError: a log that does not go on from the earlier one. Precondition: nothing at ``before``.
+        StoreError: the log does not continue the earlier one. Precondition: nothing at ``before``.
     """
-    entries, earlier = log.read(board), log.earlier(before)
-    if problems := log.growth_problems(entries, earlier):
+    entries, earlier = log.read(board), log.read_earlier(before)
+    if problems := log.append_only_problems(entries, earlier):
         raise StoreError(f"expected a log that goes on from {before}, found: {problems[0]}")
-    known = log.newest(entries[: len(earlier)])
+    known = log.latest_revisions(entries[: len(earlier)])
     added = [entry.key for entry in entries[len(earlier) :] if entry.event == "submitted"]
-    standing = log.standing(entries)
+    standing = log.active_submissions(entries)
     return [_compared(board, key, dict(known) | _baseline(entries)) for key in added if key in standing]
 
 
 def _baseline(entries: Sequence[LogEntry]) -> dict[str, str]:
-    return {name: revision for name, revision in log.newest(entries) if name == _BASELINE}
+    return {name: revision for name, revision in log.latest_revisions(entries) if name == _BASELINE}
 
 
-def _compared(board: Path, key: tuple[str, str], known: Mapping[str, str]) -> Compared:
+def _compared(board: Path, key: tuple[str, str], known: Mapping[str, str]) -> SubmissionComparison:
     name, _ = key
     against = name if name in known and (name, known[name]) != key else _BASELINE
-    new = Submission.read(folder_of(board / "results", *key))
+    new = Submission.read(submission_folder(board / "results", *key))
     if against not in known or (against, known[against]) == key:
-        return Compared(new=new, old=None, rows=(), notes=())
-    return compare_submissions(Submission.read(folder_of(board / "results", against, known[against])), new)
+        return SubmissionComparison(new=new, old=None, rows=(), notes=())
+    return compare_submissions(Submission.read(submission_folder(board / "results", against, known[against])), new)
 
 
-def compare_submissions(old: Submission, new: Submission) -> Compared:
-    """Two submissions on the tasks and by the metrics that both have in one version."""
+def compare_submissions(old: Submission, new: Submission) -> SubmissionComparison:
+    """Compares two submissions on the tasks and metrics that both have in the same version."""
     notes: list[str] = []
     means = []
     for one in (old, new):
@@ -79,19 +78,19 @@ def compare_submissions(old: Submission, new: Submission) -> Compared:
     rows = []
     for (task, metric), items in means[1].items():
         record = new.metrics[metric]
-        if why := _obstacle(old, new, task, metric, means[0]):
+        if why := _unavailable_reason(old, new, task, metric, means[0]):
             notes.append(f"{metric} on {task}: {why}")
             continue
         rows.append(compare_scores(task, record, means[0][task, metric], items))
     adjusted = holm([row.p for row in rows])
-    told = tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
-    return Compared(new=new, old=old, rows=told, notes=tuple(notes))
+    corrected = tuple(replace(row, p_holm=p) for row, p in zip(rows, adjusted, strict=True))
+    return SubmissionComparison(new=new, old=old, rows=corrected, notes=tuple(notes))
 
 
-def _obstacle(
+def _unavailable_reason(
     old: Submission, new: Submission, task: str, metric: str, means: Mapping[tuple[str, str], Mapping[str, ItemScore]]
 ) -> str:
-    """Why a column of two submissions cannot be compared; empty: it can."""
+    """Returns why a metric on a task cannot be compared between two submissions; "" if it can."""
     if (task, metric) not in means:
         return f"not of {old.separator} {old.revision}"
     changes = old.metrics[metric].differences(new.metrics[metric])
@@ -104,10 +103,10 @@ def _obstacle(
     return ""
 
 
-def comment(found: Sequence[Compared]) -> str:
-    """The comparison as Markdown, for a pull request; texts of anyone's are escaped.
+def format_comment(found: Sequence[SubmissionComparison]) -> str:
+    """Formats comparisons as Markdown for a pull request; untrusted texts are escaped.
 
-    What would be too long for a comment on GitHub tells of the main metric alone, and says so.
+    A text that is too long for a comment on GitHub is reduced to the main metric, and says so.
     """
     if not found:
         return "No new submission.\n"
@@ -117,7 +116,7 @@ def comment(found: Sequence[Compared]) -> str:
     return "\n".join([*(_section(one, short=True) for one in found), "Other metrics are left out: too long.\n"])
 
 
-def _section(one: Compared, *, short: bool = False) -> str:
+def _section(one: SubmissionComparison, *, short: bool = False) -> str:
     title = f"### {_name(one.new)}\n"
     if one.old is None:
         return f"{title}\nNothing to compare with: no earlier revision, and no submission of {_BASELINE}.\n"
@@ -139,7 +138,7 @@ def _table(rows: list[ComparisonRow]) -> list[str]:
             p_value(row.p_holm), row.verdict() or "not tested", f"{row.wins}-{row.ties}-{row.losses}",
             f"{row.n_ok}/{row.n}",
         )  # fmt: skip
-        task = _code(row.task).replace("|", "\\|")  # its name is anyone's, and none may mention people or be a link
+        task = _code(row.task).replace("|", "\\|")  # an untrusted name: it must not mention people or become a link
         lines.append(f"| {' | '.join([task, *map(markdown_text, cells)])} |")
     return lines
 
@@ -149,5 +148,5 @@ def _name(one: Submission) -> str:
 
 
 def _code(text: str) -> str:
-    """A text as code, in which nothing is a link or mentions anybody."""
+    """Formats a text as code, in which nothing is a link or mentions anybody."""
     return f"`{one_line(text).replace('`', chr(39))}`"

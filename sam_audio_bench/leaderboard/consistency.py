@@ -1,4 +1,4 @@
-"""Checks across a whole leaderboard: its log, unexpected files, metrics and mixtures that differ."""
+"""Checks across a whole leaderboard: its log, unexpected files, and metrics or mixtures that differ."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from pathlib import Path
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.board import BOARDS, read_boards
-from sam_audio_bench.leaderboard.labels import REPORTED, folder_of
-from sam_audio_bench.leaderboard.names import look_alikes
+from sam_audio_bench.leaderboard.name_checks import look_alikes
 from sam_audio_bench.leaderboard.previews import PREVIEWS, preview_problems
 from sam_audio_bench.leaderboard.reported import reported_problems
 from sam_audio_bench.leaderboard.score_checks import implied_mixture_scores
-from sam_audio_bench.leaderboard.submission import HEADER, Submission, find_submissions
+from sam_audio_bench.leaderboard.submission import HEADER, REPORTED, Submission, find_submissions, submission_folder
 
 __all__ = ["leaderboard_problems"]
 
-_CLOSE_DB = 1e-6  # of scores of one mixture, formed on two machines
+_CLOSE_DB = 1e-6  # tolerance between scores of one mixture computed on two machines
 
 
 def leaderboard_problems(
     root: Path, submissions: Sequence[Submission], past: Set[tuple[str, str]], before: Sequence[object] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Yields where and what is wrong.
+    """Yields place and description of every problem.
 
     Args:
         root: the leaderboard.
-        submissions: those in it that are valid on their own.
-        past: separator and revision of superseded submissions, whose metrics may have other versions.
+        submissions: its submissions that are valid on their own.
+        past: separator and revision of withdrawn or superseded submissions, whose metrics may have other versions.
         before: entries of an earlier log, with which this one must begin.
     """
     yield from _unexpected_files(root)
@@ -48,7 +47,7 @@ def leaderboard_problems(
 
 
 def _unexpected_files(root: Path) -> Iterator[tuple[str, str]]:
-    """Files in ``results`` that are neither submissions nor reported numbers, and symbolic links."""
+    """Finds files in ``results`` that are neither submissions nor reported numbers, and symbolic links."""
     for name in ("results", "site", BOARDS, PREVIEWS, log.LOG):
         if (root / name).is_symlink():
             yield name, "expected a plain file or folder, found a link"
@@ -93,7 +92,7 @@ def _columns(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
 
 
 def _mixtures(submissions: Sequence[Submission]) -> Iterator[tuple[str, str]]:
-    """A score minus its improvement is the score of the mixture, which must be the same for all submissions."""
+    """Checks that score minus improvement, which is the score of the mixture, is the same for all submissions."""
     known: dict[tuple[str, str, str], tuple[str, float]] = {}
     for submission in submissions:
         own = implied_mixture_scores(submission.scores)
@@ -114,7 +113,7 @@ def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[obje
     except StoreError as error:
         yield str(error)
         return
-    yield from log.growth_problems(entries, before)
+    yield from log.append_only_problems(entries, before)
     digests = {entry.key: entry.submission_sha256 for entry in entries if entry.event == "submitted"}
     for submission in submissions:
         key = submission.separator, submission.revision
@@ -123,9 +122,12 @@ def _logged(root: Path, submissions: Sequence[Submission], before: Sequence[obje
                 f"expected an entry for {key[0]} {key[1]}, found none: an interrupted submit leaves that; remove the "
                 "folder and use `sabench leaderboard submit`"
             )
-        elif digests[key] not in (safe_io.digest(submission.path / HEADER), log.text_digest(submission.path / HEADER)):
+        elif digests[key] not in (
+            safe_io.file_digest(submission.path / HEADER),
+            log.text_digest(submission.path / HEADER),
+        ):
             yield f"expected {key[0]} {key[1]} as it was submitted, found another {HEADER}: submit a new revision"
     there = {path.relative_to(root / "results") for path in find_submissions(root / "results")}
     for separator, revision in digests:
-        if folder_of(Path(), separator, revision) not in there:
+        if submission_folder(Path(), separator, revision) not in there:
             yield f"expected the folder of {separator} {revision}, found none: withdrawing keeps the row"

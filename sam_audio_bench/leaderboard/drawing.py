@@ -1,4 +1,4 @@
-"""What the figures of the site have in common: axes, widths and the frame of SVG."""
+"""Shared parts of the site's figures: axes, widths and the frame of SVG."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sam_audio_bench.render.numbers import number
 __all__ = ["NARROW", "WIDTH", "decimals", "grid", "round_ticks", "short", "shown_on", "svg"]
 
 WIDTH, NARROW = 720.0, 350.0
-"""Of a plot for a page, and for a phone."""
+"""Width of a plot on a page, and on a phone."""
 
 
 def shown_on(width: float) -> str:
-    """Classes of a plot: which one of the two widths a page shows."""
+    """Returns the CSS classes of a plot, by which the style sheet shows one of its two widths."""
     return "plot on-page" if width == WIDTH else "plot on-phone"
 
 
 def grid(ticks: Sequence[float], across: Callable[[float], float], bottom: float) -> list[str]:
-    """Lines upwards, and their numbers below."""
+    """Draws vertical grid lines with their numbers below."""
     parts, digits = [], decimals(ticks)
     for tick in ticks:
         parts.append(f'<path class="grid" d="M{across(tick):.1f} 4V{bottom}"/>')
@@ -41,7 +41,7 @@ def svg(
     role: str = "img",
     fit: str = "xMidYMid",
 ) -> Markup:
-    """A figure with a title for screen readers; ``kind`` is its class in the style sheet."""
+    """Returns a figure with a title for screen readers; ``kind`` is its CSS class."""
     return Markup(
         f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" preserveAspectRatio="{fit}" role="{role}" '
         f'aria-label="{escape(title)}">'
@@ -50,7 +50,7 @@ def svg(
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """Four to nine round numbers that enclose both.
+    """Returns four to nine round numbers that enclose both.
 
     >>> round_ticks(-3.2, 17.0)
     [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0]
@@ -63,10 +63,10 @@ def round_ticks(low: float, high: float) -> list[float]:
 
 
 def decimals(ticks: Sequence[float]) -> int:
-    """How many decimals tell ticks apart."""
+    """Returns the number of decimals that distinguish neighbouring ticks."""
     return max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
 
 
 def short(name: str, most: int) -> str:
-    """A name of at most so many letters."""
+    """Shortens a name to at most ``most`` characters."""
     return name if len(name) <= most else name[: most - 1] + "…"

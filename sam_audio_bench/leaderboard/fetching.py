@@ -11,22 +11,22 @@ from sam_audio_bench.run.remote import RemoteFolder
 
 __all__ = ["fetch_board"]
 
-_BESIDE = (LOG, "boards.json")
+_FILES = (LOG, "boards.json")  # besides the submissions
 _LARGEST = 1 << 33  # bytes of all files
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # until the process ends
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []  # deleted when the process ends
 
 
 def fetch_board(url: str) -> Path:
-    """The submissions, log and rules of a leaderboard as a local folder, which goes when the process ends.
+    """Downloads submissions, log and rules of a leaderboard to a local folder, deleted when the process ends.
 
     Raises:
-        Precondition: no leaderboard is there, or it cannot be read. StoreError: one of more than 8 GiB.
-        UsageError: a URL that means nothing.
+        Precondition: no leaderboard is there, or it cannot be read. StoreError: it is larger than 8 GiB.
+        UsageError: an invalid URL.
     """
     store = RemoteFolder(url)
     files = {
         name: int(about.get("size") or 0) for name, about in store.files().items()
-        if name in _BESIDE or name.startswith("results/")
+        if name in _FILES or name.startswith("results/")
     }  # fmt: skip
     if not any(name.startswith("results/") for name in files):
         raise Precondition(f"expected a leaderboard (with results/) at {url}, found none")

@@ -1,7 +1,7 @@
 """Figures as SVG text, drawn without scripts, in the colours of the page.
 
-Every figure has a title for screen readers; its numbers are also in a table beside it. Plots are drawn twice, for a
-page and for a phone, since letters that shrink with a plot cannot be read; the style sheet shows one of them.
+Every figure has a title for screen readers; its numbers are also in a table beside it. Plots are drawn twice, for wide
+and for narrow screens, since text that shrinks with a plot becomes unreadable; the style sheet shows one of them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from sam_audio_bench.render.numbers import number
 __all__ = ["MOST_SERIES", "Dot", "Point", "bar", "boxes", "pareto", "radar", "series", "slices", "timeline", "tracks"]
 
 MOST_SERIES = 6
-"""Separators that one figure can tell apart."""
+"""Number of separators that can be distinguished in one figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A separator in a plane."""
+    """A separator in a scatter plot."""
 
     name: str
     href: str
@@ -45,7 +45,16 @@ def bar(
     kind: str,
     nothing: float | None = None,
 ) -> Markup:
-    """A mean with its interval between the ends of a column, as wide as a table's cell; a line where the mixture is."""
+    """Draws a mean with its interval for a table cell.
+
+    Args:
+        value: the mean.
+        low: lower end of its interval.
+        high: upper end.
+        ends: values at the ends of the axis, shared by a column.
+        kind: CSS class.
+        nothing: score of the mixture, which does nothing; a line marks it.
+    """
     span = (ends[1] - ends[0]) or 1.0
 
     def place(one: float) -> float:
@@ -55,7 +64,7 @@ def bar(
     if low is not None and high is not None:
         whisker = f'<path class="whisker" d="M{place(low):.1f} 8H{place(high):.1f}"/>'
     mark = f'<circle class="dot {kind}" cx="{place(value):.1f}" cy="8" r="4"/>'
-    if not ends[0] <= value <= ends[1]:  # an arrow: the value lies beyond the ends
+    if not ends[0] <= value <= ends[1]:  # an arrow shows that the value lies beyond the axis
         tip, back = (0, 6) if value < ends[0] else (120, 114)
         mark = f'<path class="beyond" d="M{tip} 8L{back} 4V12Z"/>'
     line = "" if nothing is None else f'<path class="nothing" d="M{place(nothing):.1f} 0V16"/>'
@@ -68,17 +77,18 @@ def pareto(
     points: Sequence[Point], *, x_label: str, y_label: str, higher_is_better: bool, title: str,
     nothing: float | None = None,
 ) -> Markup:  # fmt: skip
-    """Quality against a cost on a logarithmic axis, with the Pareto front as a line.
+    """Plots quality against a cost on a logarithmic axis, with the Pareto front as a line.
 
-    Costs of zero, as of separators without parameters, are drawn apart on the left; some cost must be above 0.
+    Costs of zero, such as those of separators without parameters, have a place of their own on the left; at least one
+    cost must be above 0.
 
     Args:
         points: separators.
-        x_label: of the cost.
-        y_label: of the quality.
+        x_label: label of the cost.
+        y_label: label of the quality.
         higher_is_better: direction of the quality.
-        title: for screen readers.
-        nothing: the quality of the mixture, at which a line is drawn.
+        title: title for screen readers.
+        nothing: quality of the mixture, at which a line is drawn.
     """
     front = _front(points, higher_is_better)
     return Markup("").join(
@@ -130,7 +140,7 @@ def _plane(
 def _costs(
     values: Sequence[float], left: float, right: float
 ) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
-    """A logarithmic axis over the costs above zero, with a position for zero to its left; and its ticks."""
+    """Returns a logarithmic axis over the costs above zero, with a position for zero on its left, and its ticks."""
     exponents = [math.log10(value) for value in values if value > 0]
     first = math.floor(min(exponents))
     last = max(math.ceil(max(exponents)), first + 1)
@@ -153,7 +163,7 @@ def _dot(point: Point, x: float, y: float) -> str:
 
 
 def _names(points: Sequence[Point], places: Sequence[tuple[float, float]], right: float) -> list[str]:
-    """Names beside the dots, moved down where they would cover another."""
+    """Draws names beside the dots, moved down where they would cover each other."""
     taken: list[tuple[float, float, float]] = []
     found = []
     for point, (x, y) in sorted(zip(points, places, strict=True), key=lambda pair: pair[1][1]):
@@ -168,7 +178,7 @@ def _names(points: Sequence[Point], places: Sequence[tuple[float, float]], right
 
 
 def _front(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
-    """The Pareto front: separators that no other one beats in both cost and quality, sorted by cost."""
+    """Returns the Pareto front: separators that no other one beats in both cost and quality, sorted by cost."""
     sign = 1 if higher_is_better else -1
     found: list[Point] = []
     for point in sorted((one for one in points if one.kind == "separator"), key=lambda one: (one.x, -sign * one.y)):
@@ -180,13 +190,13 @@ def _front(points: Sequence[Point], higher_is_better: bool) -> list[Point]:
 def boxes(
     lines: Sequence[tuple[str, str, Sequence[float]]], *, unit: str, title: str, nothing: float | None = None
 ) -> Markup:
-    """Item scores of several lines: the middle half as a box, the median, and up to 40 items as dots.
+    """Draws box plots of the item scores of several lines: quartiles, median, and up to 40 items as dots.
 
     Args:
-        lines: name, class of the style sheet, and scores.
-        unit: of the axis.
-        title: for screen readers.
-        nothing: the mean of the mixture, at which a line is drawn.
+        lines: name, CSS class, and scores.
+        unit: label of the axis.
+        title: title for screen readers.
+        nothing: mean score of the mixture, at which a line is drawn.
     """
     return Markup("").join(_rows(lines, unit, title, nothing, width) for width in (WIDTH, NARROW))
 
@@ -217,21 +227,21 @@ def _rows(
 class Dot(NamedTuple):
     """The mean of a separator in a slice, with its interval."""
 
-    series: int  # which separator
+    series: int  # index of the separator
     mean: float
     low: float | None
     high: float | None
-    sure: bool  # it is surely worse than elsewhere
+    sure: bool  # significantly worse than on the other items
 
 
 def slices(rows: Sequence[tuple[str, Sequence[Dot]]], count: int, *, unit: str, title: str) -> Markup:
-    """A line for each slice, separators overlaid, each with a colour and a shape of its own; "" without a slice.
+    """Draws one row per slice, with a colour and a shape per separator; "" without slices.
 
     Args:
-        rows: slices from top to bottom, by name.
-        count: separators.
-        unit: of the axis.
-        title: for screen readers.
+        rows: name and dots of each slice, from top to bottom.
+        count: number of separators.
+        unit: label of the axis.
+        title: title for screen readers.
     """
     return Markup("").join(_slices(rows, count, unit, title, width) for width in (WIDTH, NARROW) if rows)
 
@@ -264,13 +274,13 @@ def _slices(rows: Sequence[tuple[str, Sequence[Dot]]], count: int, unit: str, ti
 
 
 def _shape(series: int, x: float, y: float, sure: bool) -> str:
-    ways = ("m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "m-4 -4h8v8h-8z", "m0 -5l5 5l-5 5l-5 -5z", "m0 -5l5 9h-10z",
+    shapes = ("m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "m-4 -4h8v8h-8z", "m0 -5l5 5l-5 5l-5 -5z", "m0 -5l5 9h-10z",
             "m0 5l5 -9h-10z", "m-5 -2h10v4h-10z")  # fmt: skip
-    return f'<path class="series series-{series}{" sure" if sure else ""}" d="M{x:.1f} {y:.1f}{ways[series]}"/>'
+    return f'<path class="series series-{series}{" sure" if sure else ""}" d="M{x:.1f} {y:.1f}{shapes[series]}"/>'
 
 
 def series(number: int) -> Markup:
-    """The shape of a separator in `slices`, for a key."""
+    """Draws the shape of a separator in `slices`, for a legend."""
     return Markup(
         f'<svg class="key-series" viewBox="0 0 14 14" width="14" height="14" aria-hidden="true">'
         f"{_shape(number, 7, 7, False)}</svg>"
@@ -278,7 +288,7 @@ def series(number: int) -> Markup:
 
 
 def _box(ordered: Sequence[float], kind: str, y: float, across: Callable[[float], float]) -> list[str]:
-    """The box of one line, its items or their range, and the median."""
+    """Draws the box of one line, its items or their range, and the median."""
     low, middle, high = (_quantile(ordered, tail) for tail in (0.25, 0.5, 0.75))
     width = max(1.0, across(high) - across(low))
     parts = [f'<rect class="box {kind}" x="{across(low):.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" rx="3"/>']
@@ -293,7 +303,7 @@ def _box(ordered: Sequence[float], kind: str, y: float, across: Callable[[float]
 
 
 def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
-    """Radar chart of values from 0 (centre) to 1 (rim), one spoke each; empty with fewer than three."""
+    """Draws a radar chart of values from 0 (centre) to 1 (rim), one spoke each; empty for fewer than three."""
     if len(axes) < 3:
         return Markup("")
     centre, size = (180.0, 150.0), 92.0
@@ -315,7 +325,7 @@ def radar(axes: Sequence[tuple[str, float]], *, title: str) -> Markup:
 
 
 def _around(labels: Sequence[tuple[str, float, float]], centre: float) -> tuple[list[str], float]:
-    """Labels of a radar in short lines, moved down where they would cover another; and where the lowest one ends."""
+    """Draws labels of a radar chart, moved down where they would cover each other; also returns the lowest position."""
     found, lowest = [], 0.0
     for side in (-1, 1):
         free = 0.0  # the first free line of this half, from the top
@@ -336,7 +346,7 @@ def _around(labels: Sequence[tuple[str, float, float]], centre: float) -> tuple[
 
 
 def _broken(name: str, width: int = 11) -> list[str]:
-    """A name in lines of about that many letters, broken at hyphens.
+    """Breaks a name at hyphens into lines of about ``width`` characters.
 
     >>> _broken("instr-wild-span-only")
     ['instr-wild-', 'span-only']
@@ -350,7 +360,7 @@ def _broken(name: str, width: int = 11) -> list[str]:
 
 
 def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Markup:
-    """The spans of a prompt: where its sound is present (+) or absent (-)."""
+    """Draws the spans of a prompt: where its sound is present (+) or absent (-)."""
     parts = ['<rect class="track" x="0" y="3" width="720" height="10" rx="3"/>']
     for sign, start, end in spans:
         x, width = WIDTH * start / seconds, WIDTH * (end - start) / seconds
@@ -360,7 +370,7 @@ def timeline(spans: Sequence[tuple[str, float, float]], seconds: float) -> Marku
 
 
 def tracks(ratings: Mapping[str, Sequence[float]], step: float, seconds: float) -> Markup:
-    """Ratings from 1 to 5 over time, one line each, with its name as CSS class."""
+    """Draws ratings from 1 to 5 over time, one line per axis, with its name as CSS class."""
     width, height = 320.0, 84.0
 
     def up(value: float) -> float:
@@ -372,8 +382,8 @@ def tracks(ratings: Mapping[str, Sequence[float]], step: float, seconds: float) 
         steps = [(14 + (width - 14) * (index + 0.5) * step / seconds, up(value)) for index, value in enumerate(values)]
         line = "L".join(f"{x:.1f} {y:.1f}" for x, y in steps)
         parts.append(f'<path class="track-{escape(name)}" d="M{line}"><title>{escape(name)}</title></path>')
-    said = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in ratings.items())
-    return svg(parts, width, height, f"Ratings over time, on average {said}", "tracks")
+    means = ", ".join(f"{name} {sum(values) / len(values):.1f}" for name, values in ratings.items())
+    return svg(parts, width, height, f"Ratings over time, on average {means}", "tracks")
 
 
 def _quantile(ordered: Sequence[float], tail: float) -> float:
@@ -384,7 +394,7 @@ def _quantile(ordered: Sequence[float], tail: float) -> float:
 
 
 def _power(exponent: int) -> str:
-    """1000 as 1000, a million as 10⁶."""
+    """Formats a power of ten: 1000 as 1000, a million as 10⁶."""
     if -3 <= exponent <= 4:
         return f"{10.0**exponent:g}"
     return "10" + "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] if digit != "-" else "⁻" for digit in str(exponent))

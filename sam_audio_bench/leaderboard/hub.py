@@ -12,13 +12,13 @@ from pathlib import Path
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import atomic_write, dump_json
-from sam_audio_bench.leaderboard.item_lists import known_task
+from sam_audio_bench.leaderboard.item_lists import find_task_card
 from sam_audio_bench.leaderboard.records import Aggregate, SubmissionRecord, SubmittedTask
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import line_name
 from sam_audio_bench.tasks import TASKS
 
-__all__ = ["card_block", "evaluation_results", "write_hub_files", "write_space"]
+__all__ = ["evaluation_results", "results_block", "write_hub_files", "write_space"]
 
 _BEGIN, _END = "<!-- sabench results -->", "<!-- end of sabench results -->"
 _SPACE = """---
@@ -34,12 +34,12 @@ short_description: How well audio separators follow a prompt
 
 The site of a leaderboard of sam-audio-bench, written by `sabench leaderboard space`.
 """
-_LARGE = ("*.ogg", "*.png")  # what the Hub takes as large files alone
+_LARGE = ("*.ogg", "*.png")  # files that the Hub accepts only as large files (LFS)
 _LINK = "https://arxiv.org/abs/2512.18099"
 
 
 def evaluation_results(header: SubmissionRecord) -> str:
-    """YAML for ``.eval_results/sam-audio-bench.yaml``: one result per task: its main metric, or else its first.
+    """Returns YAML for ``.eval_results/sam-audio-bench.yaml``: one result per task, by its main or else first metric.
 
     Args:
         header: submission.json.
@@ -61,8 +61,8 @@ def evaluation_results(header: SubmissionRecord) -> str:
     return "\n".join(lines) + "\n"
 
 
-def card_block(header: SubmissionRecord) -> str:
-    """Markdown of all results, between two comments by which a later block replaces it."""
+def results_block(header: SubmissionRecord) -> str:
+    """Returns Markdown of all results, between two comments by which a later block finds and replaces it."""
     units = {metric.id: metric.unit for metric in header.metrics}
     lines = [_BEGIN, "", "| task | metric | mean | 95 % interval | items |", "| --- | --- | --- | --- | --- |"]
     for record in header.aggregates:
@@ -75,13 +75,13 @@ def card_block(header: SubmissionRecord) -> str:
 
 
 def write_hub_files(folder: Path, header: SubmissionRecord) -> list[Path]:
-    """Writes the evaluation results and puts the block into the folder's README.md, in the place of an older one."""
+    """Writes the evaluation results, and the results block into the folder's README.md, replacing an older one."""
     results, readme = folder / ".eval_results" / "sam-audio-bench.yaml", folder / "README.md"
     try:
         text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"expected a model card in UTF-8 at {readme}, found another file ({error})") from error
-    block, old = card_block(header), re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.DOTALL)
+    block, old = results_block(header), re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}\n?", re.DOTALL)
     text = old.sub(lambda _: block, text) if old.search(text) else f"{text.rstrip()}\n\n{block}".lstrip()
     for path, content in ((results, evaluation_results(header)), (readme, text)):
         with atomic_write(path) as temporary:
@@ -90,13 +90,13 @@ def write_hub_files(folder: Path, header: SubmissionRecord) -> list[Path]:
 
 
 def _dataset(task: SubmittedTask) -> str:
-    repository = known_task(task.id).repository if task.split == "test" else ""
+    repository = find_task_card(task.id).repository if task.split == "test" else ""
     return repository or f"{task.id if task.id not in TASKS else 'sam-audio-bench'}/{task.split}"
 
 
 def _main_metric(task: SubmittedTask) -> str:
-    wanted = known_task(task.id).main_metric
-    return wanted if wanted in task.metrics else task.metrics[0]
+    preferred = find_task_card(task.id).main_metric
+    return preferred if preferred in task.metrics else task.metrics[0]
 
 
 def _records(header: SubmissionRecord, label: str, metric: str) -> Iterable[Aggregate]:
@@ -116,30 +116,30 @@ def _interval(record: Aggregate) -> str:
 
 
 def write_space(root: Path, folder: Path) -> list[Path]:
-    """Writes a static Space: the site, a README.md with its front matter, and a .gitattributes for sounds and pictures.
+    """Writes a static Space: the site, a README.md with front matter, and a .gitattributes for sounds and images.
 
-    A README.md and attributes that are there already are kept, the latter with what they lack.
+    An existing README.md is kept, and existing attributes are completed.
 
     Args:
         root: the leaderboard.
-        folder: of the Space, empty or a clone of one.
+        folder: folder of the Space, empty or a clone.
 
     Returns:
         Files written.
 
     Raises:
-        UsageError: a README.md of anything but a static Space, or what `build` refuses.
+        UsageError: a README.md that is not of a static Space, or a folder that `build_site` refuses.
     """
-    from sam_audio_bench.leaderboard.site import build
+    from sam_audio_bench.leaderboard.site import build_site
 
     readme, attributes = folder / "README.md", folder / ".gitattributes"
     if readme.exists() and not re.match(r"---\n(?:(?!---\n).*\n)*?sdk: *static\s", readme.read_text(encoding="utf-8")):
         raise UsageError(f"expected the front matter of a Space with `sdk: static` in {readme}, found none; remove it")
-    pages = build(root, folder)
+    pages = build_site(root, folder)
     known = attributes.read_text(encoding="utf-8") if attributes.exists() else ""
-    lacking = [f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE if f"{name} " not in known]
+    missing = [f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE if f"{name} " not in known]
     texts = {readme: _SPACE} if not readme.exists() else {}
-    texts |= {attributes: known + "".join(lacking)} if lacking else {}
+    texts |= {attributes: known + "".join(missing)} if missing else {}
     for path, text in texts.items():
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")

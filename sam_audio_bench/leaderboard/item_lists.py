@@ -1,4 +1,4 @@
-"""The item ids of a task, which a submission must cover in full."""
+"""The item ids of a task, all of which a submission must cover."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sam_audio_bench.tasks import TASKS
 from sam_audio_bench.tasks.data import digest_of_ids
 from sam_audio_bench.tasks.recipes import compute_revision, list_task_recipes
 
-__all__ = ["ItemList", "item_list", "known_task"]
+__all__ = ["ItemList", "find_task_card", "load_item_list"]
 
 
 _PARTS = (("mini", "paper"), ("test", "paper"), ("test", "full"))
@@ -23,12 +23,12 @@ _PARTS = (("mini", "paper"), ("test", "paper"), ("test", "full"))
 
 @dataclass(frozen=True, kw_only=True)
 class ItemList:
-    """Items of one task, and what is known of them without loading audio."""
+    """Items of one task, and what is known about them without loading audio."""
 
     groups: Mapping[str, str]  # id -> the recording it was cut from, in order
     data_revision: str
-    prompts: Mapping[str, str]  # id -> text prompt; empty: not known without the data
-    absent: frozenset[str] | None  # items whose target does not sound; None: not known without the audio
+    prompts: Mapping[str, str]  # id -> text prompt; empty: unknown without the data
+    absent: frozenset[str] | None  # items whose target is silent; None: unknown without the audio
 
     @property
     def ids_sha256(self) -> str:
@@ -36,11 +36,11 @@ class ItemList:
         return digest_of_ids(self.groups)
 
 
-def known_task(name: str) -> TaskCard:
-    """The card of a task of the catalogue or of an installed plugin.
+def find_task_card(name: str) -> TaskCard:
+    """Finds the card of a task in the catalogue or in an installed plugin.
 
     Raises:
-        UsageError: there is none. Precondition: the plugin cannot be imported.
+        UsageError: no such task. Precondition: the plugin cannot be imported.
     """
     card = find_card("tasks", name)
     if card is None:
@@ -51,15 +51,15 @@ def known_task(name: str) -> TaskCard:
     return card
 
 
-def item_list(task: Selection) -> ItemList:
-    """The items of a task.
+def load_item_list(task: Selection) -> ItemList:
+    """Loads the items of a task.
 
     Raises:
         UsageError: no such task, version, split or subset. Precondition: the test split's metadata are not on this
-            machine (its recordings are not needed), or a plugin cannot give its items.
+            machine (its recordings are not needed), or a plugin cannot load its items.
     """
     name, version, split, subset = task.id, task.version, task.split, task.subset
-    card = known_task(name)
+    card = find_task_card(name)
     if version != card.version:
         raise UsageError(f"expected version {card.version} of {name}, found {version}; run the current one")
     if (split, subset) not in _PARTS:
@@ -77,7 +77,7 @@ def _items(card: TaskCard, split: str, subset: str) -> ItemList:
             prompts={identifier: recipe.prompt for identifier, (recipe, _) in items.items()},
             absent=frozenset(identifier for identifier, (recipe, _) in items.items() if not recipe.target),
         )
-    from sam_audio_bench.tasks.official import read_official  # brings torch along
+    from sam_audio_bench.tasks.official import read_official  # imports torch
 
     data = read_official(card.id, subset)
     return ItemList(groups=data.groups, data_revision=data.digest, prompts={}, absent=None)

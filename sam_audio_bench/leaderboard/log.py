@@ -1,8 +1,8 @@
 """The append-only record of submissions and withdrawals.
 
-A leaderboard that forgets attempts flatters those who try often ("The Leaderboard Illusion", arXiv:2504.20879). Each
-line of ``log.jsonl`` holds the digest of the line before it, so that nothing can be removed or changed unnoticed
-unless all later lines are rewritten, which a comparison with an earlier log shows.
+A leaderboard that forgets attempts favours those who try often ("The Leaderboard Illusion", arXiv:2504.20879). Each
+line of ``log.jsonl`` holds the digest of the previous line, so that nothing can be removed or changed unnoticed
+unless all later lines are rewritten, which a comparison with an earlier log reveals.
 """
 
 from __future__ import annotations
@@ -19,49 +19,60 @@ from filelock import FileLock, Timeout
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import atomic_write, dump_json, sha256
 from sam_audio_bench.leaderboard import safe_io
-from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, as_record, to_builtins
+from sam_audio_bench.leaderboard.records import LogEntry, SchemaError, parse_record, to_builtins
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 
 __all__ = [
-    "ATTRIBUTES", "LOG",
-    "append", "attempts", "earlier", "growth_problems", "newest", "past", "read", "standing", "text_digest", "today",
-    "withdraw", "writing",
-]  # fmt: skip
+    "ATTRIBUTES",
+    "LOG",
+    "active_submissions",
+    "append",
+    "append_only_problems",
+    "count_attempts",
+    "latest_revisions",
+    "read",
+    "read_earlier",
+    "retired_submissions",
+    "text_digest",
+    "today",
+    "withdraw",
+    "write_lock",
+]
 
 LOG = "log.jsonl"
 ATTRIBUTES = ".gitattributes"
-_AS_WRITTEN = """# Git gives every file back as it was written: the log holds digests of files.
+_ATTRIBUTES_TEXT = """# Git gives every file back as it was written: the log holds digests of files.
 * -text
 """
 
 
 def today() -> str:
-    """The date, UTC."""
+    """Returns the current date, UTC."""
     return datetime.now(UTC).date().isoformat()
 
 
 def read(root: Path) -> list[LogEntry]:
-    """Entries in order, none before the first submission; raises StoreError where the chain is broken."""
+    """Reads the entries in order, none before the first submission; raises StoreError if the chain is broken."""
     path = root / LOG
     if not path.exists():
         return []
     try:
-        return _unbroken(safe_io.load_lines(path))
+        return _parse(safe_io.load_json_lines(path))
     except ValueError as error:
         raise StoreError(
             f"expected an unbroken log at {path}, found: {error}; restore it from version control"
         ) from error
 
 
-def _unbroken(lines: Sequence[object]) -> list[LogEntry]:
-    """The entries of a log; raises ValueError for a line that breaks the schema, a gap, a changed line, or an event
-    that cannot be.
+def _parse(lines: Sequence[object]) -> list[LogEntry]:
+    """Returns the entries of a log; raises ValueError for a line that violates the schema, a gap, a changed line, or an
+    impossible event.
     """
     entries: list[LogEntry] = []
     counts, seen, gone = Counter[str](), set[tuple[str, str]](), set[tuple[str, str]]()
     for number, line in enumerate(lines, 1):
         try:
-            entry = as_record(line, LogEntry, "an entry")
+            entry = parse_record(line, LogEntry, "an entry")
         except SchemaError as error:
             raise ValueError(f"line {number}: {': '.join(error.violations[0])}") from error
         if (entry.number, entry.previous) != (number, _digest(entries[-1]) if entries else None):
@@ -77,23 +88,23 @@ def _unbroken(lines: Sequence[object]) -> list[LogEntry]:
     return entries
 
 
-def earlier(since: Path) -> list[object]:
-    """The entries of an earlier log, from a file or the folder of a leaderboard; none where that has no log yet.
+def read_earlier(since: Path) -> list[object]:
+    """Reads the entries of an earlier log, from a file or the folder of a leaderboard; none if that has no log yet.
 
     Raises:
-        Precondition: nothing is there. StoreError: it cannot be read.
+        Precondition: nothing at this path. StoreError: the log cannot be read.
     """
     if not since.exists():
         raise Precondition(f"expected an earlier leaderboard or its {LOG} at {since}, found none")
     path = since / LOG if since.is_dir() else since
-    return safe_io.load_lines(path) if path.exists() else []
+    return safe_io.load_json_lines(path) if path.exists() else []
 
 
-def growth_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> list[str]:
-    """Where a log does not begin with all entries of an earlier one.
+def append_only_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> list[str]:
+    """Checks that a log begins with all entries of an earlier one; returns the first difference, if any.
 
-    An entry holds the digest of its submission.json, which holds the digests of all other files. So if the numbers of
-    an old submission change, either it differs from its entry, or its entry differs from the earlier log.
+    An entry holds the digest of its submission.json, which holds the digests of all other files. If the numbers of an
+    old submission change, it differs from its entry, or its entry differs from the earlier log.
     """
     for number, entry in enumerate(before, 1):
         if [to_builtins(own) for own in entries[number - 1 : number]] != [entry]:
@@ -105,8 +116,8 @@ def growth_problems(entries: Sequence[LogEntry], before: Sequence[object]) -> li
 
 
 @contextmanager
-def writing(root: Path) -> Iterator[None]:
-    """Locks a leaderboard for this process, and creates it if needed; raises Precondition if another process has it.
+def write_lock(root: Path) -> Iterator[None]:
+    """Locks a leaderboard for this process, and creates it if needed; raises Precondition if another process holds it.
 
     A folder that was created but not used is removed again.
     """
@@ -128,11 +139,11 @@ def writing(root: Path) -> Iterator[None]:
 def append(
     root: Path, submissions: Sequence[Submission], *, event: Literal["submitted", "withdrawn"], reason: str = ""
 ) -> list[LogEntry]:
-    """Adds a line for each submission, all or none, and returns them; raises UsageError for an invalid entry.
+    """Appends an entry for each submission, all or none, and returns them; raises UsageError for an invalid entry.
 
-    A leaderboard that has no file of attributes for Git gets one, which keeps the bytes of all its files.
+    A leaderboard without a .gitattributes gets one that makes Git keep the bytes of all files.
 
-    Call it inside `writing`.
+    Call it inside `write_lock`.
     """
     path = root / LOG
     entries = read(root)
@@ -145,7 +156,7 @@ def append(
                 event=event,
                 separator=submission.separator,
                 revision=submission.revision,
-                attempt=attempts(entries).get(submission.separator, 0) + (event == "submitted"),
+                attempt=count_attempts(entries).get(submission.separator, 0) + (event == "submitted"),
                 submission_sha256=text_digest(submission.path / HEADER),
                 reason=reason,
                 previous=_digest(entries[-1]) if entries else None,
@@ -156,27 +167,27 @@ def append(
         added = "".join(_line(entry) + "\n" for entry in entries[first:])
         temporary.write_text(kept + added, encoding="utf-8", newline="\n")
         try:
-            _unbroken(safe_io.load_lines(temporary))
+            _parse(safe_io.load_json_lines(temporary))
         except (StoreError, ValueError) as error:
             raise UsageError(
-                f"expected an entry that the log may hold, found that it would break it: {error}"
+                f"expected an entry that the log may hold, found that it would break the log: {error}"
             ) from error
     if not (attributes := root / ATTRIBUTES).exists():
-        attributes.write_text(_AS_WRITTEN, encoding="utf-8", newline="\n")
+        attributes.write_text(_ATTRIBUTES_TEXT, encoding="utf-8", newline="\n")
     return entries[first:]
 
 
 def text_digest(path: Path) -> str:
-    """SHA-256 of a text file with LF at the ends of its lines, whatever Git made of them."""
-    return sha256(safe_io.text(path).replace("\r\n", "\n").encode())
+    """Returns the SHA-256 of a text file with LF line ends, even if Git has converted them."""
+    return sha256(safe_io.read_text(path).replace("\r\n", "\n").encode())
 
 
 def withdraw(root: Path, submission: Submission, reason: str) -> LogEntry:
     """Records that a submission is withdrawn; its row stays, marked as such, and still counts as an attempt."""
     if not reason.strip():
         raise UsageError("expected a reason for the withdrawal, found none")
-    with writing(root):
-        if (submission.separator, submission.revision) not in standing(read(root)):
+    with write_lock(root):
+        if (submission.separator, submission.revision) not in active_submissions(read(root)):
             raise UsageError(
                 f"expected a submission that stands, found {submission.separator} {submission.revision}, which was "
                 "withdrawn already or never logged"
@@ -185,17 +196,17 @@ def withdraw(root: Path, submission: Submission, reason: str) -> LogEntry:
     return entry
 
 
-def standing(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
-    """Separator and revision of everything that was submitted and not withdrawn."""
+def active_submissions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
+    """Returns separator and revision of everything that was submitted and not withdrawn."""
     found: set[tuple[str, str]] = set()
     for entry in entries:
         found = found | {entry.key} if entry.event == "submitted" else found - {entry.key}
     return found
 
 
-def newest(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
-    """The last revision of each separator that is not withdrawn. Only these are ranked."""
-    left = standing(entries)
+def latest_revisions(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
+    """Returns the last revision of each separator that is not withdrawn. Only these are ranked."""
+    left = active_submissions(entries)
     found: dict[str, str] = {}
     for entry in entries:
         if entry.event == "submitted" and entry.key in left:
@@ -203,17 +214,17 @@ def newest(entries: Sequence[LogEntry]) -> set[tuple[str, str]]:
     return set(found.items())
 
 
-def past(root: Path) -> set[tuple[str, str]]:
-    """Submissions in the log that are no longer ranked; none if the log is damaged."""
+def retired_submissions(root: Path) -> set[tuple[str, str]]:
+    """Returns the withdrawn and superseded submissions, which are no longer ranked; none if the log is damaged."""
     try:
         entries = read(root)
     except StoreError:
         return set()
-    return {entry.key for entry in entries} - newest(entries)
+    return {entry.key for entry in entries} - latest_revisions(entries)
 
 
-def attempts(entries: Sequence[LogEntry]) -> dict[str, int]:
-    """How often each separator was submitted, withdrawals included."""
+def count_attempts(entries: Sequence[LogEntry]) -> dict[str, int]:
+    """Counts how often each separator was submitted, including submissions that were withdrawn."""
     found: dict[str, int] = {}
     for entry in entries:
         if entry.event == "submitted":

@@ -1,7 +1,7 @@
 """Decodes an untrusted parquet file once, in a separate process with limits on memory and time.
 
-The sizes that a file states need not be true, and many encodings expand a few bytes to gigabytes, so no check of the
-file itself is enough. Run as a script, with the file as standard input and bytes and seconds as arguments, it exits
+The sizes stated in a file need not be true, and many encodings expand a few bytes to gigabytes, so that checking the
+file itself is not enough. Run as a script, with the file as standard input and bytes and seconds as arguments, it exits
 with code 0 if the file could be read or is damaged, and fails or is killed if reading exceeds the limits.
 """
 
@@ -34,7 +34,7 @@ def _limit(memory: int, seconds: int) -> None:
 
 
 def _read() -> int:
-    """The exit code."""
+    """Reads the table from standard input; returns the exit code."""
     try:
         with open(0, "rb") as file:
             texts = [one.name for one in parquet.read_schema(file) if pyarrow.types.is_string(one.type)]
@@ -43,10 +43,10 @@ def _read() -> int:
     except MemoryError:
         return 1
     except (pyarrow.ArrowException, OSError, ValueError):
-        return 0  # whoever reads it next says what is wrong
+        return 0  # the next reader reports what is wrong
     return 0
 
 
 if __name__ == "__main__":
     _limit(*map(int, sys.argv[1:]))
-    os._exit(_read())  # without the end of pyarrow's threads, which now and then goes wrong
+    os._exit(_read())  # skips the shutdown of pyarrow's threads, which fails occasionally

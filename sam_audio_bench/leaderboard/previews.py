@@ -1,4 +1,4 @@
-"""The previews in ``site/listen/<task>/<item>/``, and the rule of how much is heard: reading and checking them."""
+"""Reads and checks the previews in ``site/listen/<task>/<item>/``, and the rule that limits them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LISTEN = "listen"
 """Folder of the previews in the site."""
 
 PREVIEWS = "previews.json"
-"""Of a leaderboard that says how much of it can be heard."""
+"""File with the rule of a leaderboard's previews."""
 
 ITEM = "item.json"
 DEFAULTS = PreviewRule(items=None, kbits=48.0, residuals=True)
@@ -24,18 +24,18 @@ _LARGEST = {".ogg": 200_000, ".png": 100_000}  # bytes
 
 
 def read_preview(path: Path) -> Preview:
-    """An item's item.json; raises StoreError for one that breaks its schema."""
+    """Reads the item.json of an item; raises StoreError if it violates its schema."""
     return read_record(path, Preview, "a preview")
 
 
 def read_rule(root: Path) -> PreviewRule:
-    """How much of a leaderboard is heard: all of it, unless it says otherwise; raises StoreError."""
+    """Reads the rule of a leaderboard's previews, by default without a limit; raises StoreError."""
     path = root / PREVIEWS
     return read_record(path, PreviewRule, "a rule of previews") if path.exists() else DEFAULTS
 
 
 def preview_problems(root: Path) -> Iterator[tuple[str, str]]:
-    """Yields where and what is wrong with the preview files of a leaderboard, which browsers will load."""
+    """Yields place and description of every problem with a leaderboard's preview files, which browsers will load."""
     folder = root / "site" / LISTEN
     try:
         read_rule(root)
@@ -44,7 +44,7 @@ def preview_problems(root: Path) -> Iterator[tuple[str, str]]:
     if not folder.exists() or (root / "site").is_symlink():
         return
     try:
-        for path in safe_io.files_below(folder):
+        for path in safe_io.walk_files(folder):
             where = path.relative_to(root).as_posix()
             if path.name == ITEM:
                 read_preview(path)

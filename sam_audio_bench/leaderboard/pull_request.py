@@ -1,7 +1,7 @@
-"""Handing in a submission as a pull request: branch, submission, commit, push, pull request, or nothing of it.
+"""Submission by pull request: branch, submission, commit, push and pull request, all or nothing.
 
-Everything happens in a working tree of its own beside the checkout, from the newest state of the remote's main branch.
-So what lies uncommitted in the checkout is not touched, and what fails is undone by removing that tree and the branch.
+Everything happens in a separate working tree, from the newest state of the remote's main branch. Uncommitted changes in
+the checkout are therefore not touched, and a failure is undone by removing that tree and the branch.
 """
 
 from __future__ import annotations
@@ -18,57 +18,57 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam_audio_bench.errors import Precondition, UsageError, describe_error
-from sam_audio_bench.leaderboard.hub import card_block
-from sam_audio_bench.leaderboard.labels import BASELINES
+from sam_audio_bench.leaderboard.hub import results_block
 from sam_audio_bench.leaderboard.log import ATTRIBUTES, LOG
-from sam_audio_bench.leaderboard.submit import Submitted
+from sam_audio_bench.leaderboard.submit import SubmitResult
 from sam_audio_bench.render.text import one_line
+from sam_audio_bench.separators.catalogue import BASELINES
 
-__all__ = ["Proposed", "propose"]
+__all__ = ["PullRequest", "open_pull_request"]
 
 _REMOTE = "origin"
 _SECONDS = 600.0  # for one step
-_SHOWN = 500  # letters of what a step said
+_SHOWN = 500  # characters of a command's output in a message
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposed:
+class PullRequest:
     """A pull request that was opened, or would be."""
 
-    url: str  # "": nothing was done
+    url: str  # "": a dry run
     branch: str
-    submitted: tuple[Submitted, ...]
+    submitted: tuple[SubmitResult, ...]
     steps: tuple[str, ...]  # commands, as one would type them
 
 
 class _Steps:
-    """Runs commands one after another, or only tells them."""
+    """Runs commands one after another, or only records them."""
 
     def __init__(self, *, dry_run: bool) -> None:
         self.dry_run = dry_run
-        self.told: list[str] = []
+        self.recorded: list[str] = []
 
     def run(self, *words: str, at: Path, given: str = "") -> str:
-        """What a command prints; raises Precondition where it fails."""
-        self.told.append(shlex.join(words))
-        return "" if self.dry_run else _called(words, at, given)
+        """Runs a command and returns what it prints; raises Precondition if it fails."""
+        self.recorded.append(shlex.join(words))
+        return "" if self.dry_run else _run(words, at, given)
 
 
-def propose(
-    board: Path, submit: Callable[[Path], Sequence[Submitted]], check: Callable[[], Sequence[Submitted]], *,
+def open_pull_request(
+    board: Path, submit: Callable[[Path], Sequence[SubmitResult]], check: Callable[[], Sequence[SubmitResult]], *,
     dry_run: bool = False,
-) -> Proposed:  # fmt: skip
+) -> PullRequest:  # fmt: skip
     """Submits to a fresh copy of a leaderboard in a Git repository, and opens a pull request with ``gh``.
 
     Args:
         board: the leaderboard in the checkout.
         submit: adds submissions to the leaderboard at a path, as `sam_audio_bench.leaderboard.submit.submit` does.
-        check: the same of ``board``, of which it writes nothing: what is wrong is wrong before anything is done.
-        dry_run: check everything that can be checked here, and say the steps.
+        check: a dry run of the same on ``board``, so that invalid submissions fail before anything is done.
+        dry_run: check everything that can be checked locally, and only list the steps.
 
     Raises:
-        Precondition: no Git repository, no ``gh`` or no account in it, or a step that failed; all before it is undone.
-        UsageError: nothing new to hand in.
+        Precondition: no Git repository, no ``gh``, no account in it, or a step that failed; the steps before it are
+            undone. UsageError: nothing new to submit.
     """
     tree = _checkout(board)
     inside = board.resolve().relative_to(tree)
@@ -88,7 +88,7 @@ def propose(
         with ExitStack() as undo:  # from the last to the first
             undo.callback(_quietly, steps, tree, "git", "branch", "-D", branch)
             undo.callback(_quietly, steps, place, "git", "checkout", "--detach")
-            steps.told.append(shlex.join(["sabench", "leaderboard", "submit", "…", "--to", str(place / inside)]))
+            steps.recorded.append(shlex.join(["sabench", "leaderboard", "submit", "…", "--to", str(place / inside)]))
             submitted = own if dry_run else _own(submit(place / inside))
             added = [str(inside / name) for name in ("results", LOG, ATTRIBUTES)]
             steps.run("git", "add", "--force", "--", *added, at=place)
@@ -97,14 +97,14 @@ def propose(
             steps.run("git", "push", "--set-upstream", _REMOTE, branch, at=place)
             url = steps.run(
                 "gh", "pr", "create", "--base", base, "--head", branch, "--title", f"Submit {', '.join(names)}",
-                "--body-file", "-", at=place, given="\n".join(card_block(one.header) for one in submitted),
+                "--body-file", "-", at=place, given="\n".join(results_block(one.header) for one in submitted),
             )  # fmt: skip
-            undo.pop_all()  # it is done
-    return Proposed(url=url.strip(), branch=branch, submitted=tuple(submitted), steps=tuple(steps.told))
+            undo.pop_all()  # succeeded
+    return PullRequest(url=url.strip(), branch=branch, submitted=tuple(submitted), steps=tuple(steps.recorded))
 
 
-def _own(found: Sequence[Submitted]) -> list[Submitted]:
-    """Those of separators; raises UsageError where there is none."""
+def _own(found: Sequence[SubmitResult]) -> list[SubmitResult]:
+    """Returns the submissions of separators, without baselines; raises UsageError if there is none."""
     own = [one for one in found if one.header.separator.name not in BASELINES]
     if not own:
         raise UsageError("expected runs of a separator to hand in with --pr, found baselines alone")
@@ -112,7 +112,7 @@ def _own(found: Sequence[Submitted]) -> list[Submitted]:
 
 
 def _checkout(board: Path) -> Path:
-    """The root of the Git repository that a leaderboard lies in."""
+    """Returns the root of the Git repository that contains a leaderboard."""
     for name in ("git", "gh"):
         if shutil.which(name) is None:
             raise Precondition(f"expected the program {name} for --pr, found none; install it, or submit without --pr")
@@ -120,20 +120,20 @@ def _checkout(board: Path) -> Path:
         raise Precondition(
             f"expected a leaderboard in a clone of its repository at {board}, found none; clone it first"
         )
-    return Path(_called(("git", "rev-parse", "--show-toplevel"), board).strip())
+    return Path(_run(("git", "rev-parse", "--show-toplevel"), board).strip())
 
 
 def _main_branch(tree: Path) -> str:
-    """The branch that pull requests are for."""
-    told = _called(("git", "ls-remote", "--symref", _REMOTE, "HEAD"), tree)
-    found = re.search(r"^ref: refs/heads/(\S+)\s+HEAD$", told, re.MULTILINE)
+    """Returns the branch that pull requests are opened against."""
+    output = _run(("git", "ls-remote", "--symref", _REMOTE, "HEAD"), tree)
+    found = re.search(r"^ref: refs/heads/(\S+)\s+HEAD$", output, re.MULTILINE)
     if found is None:
-        raise Precondition(f"expected a main branch of the remote {_REMOTE}, found none: {one_line(told)[:_SHOWN]}")
+        raise Precondition(f"expected a main branch of the remote {_REMOTE}, found none: {one_line(output)[:_SHOWN]}")
     return found[1]
 
 
 def _word(text: str) -> str:
-    """A part of the name of a branch.
+    """Converts a text to a part of a branch name.
 
     >>> _word("my net+2: a/b")
     'my-net-2-a-b'
@@ -141,7 +141,7 @@ def _word(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
 
 
-def _called(words: Sequence[str], at: Path, given: str = "") -> str:
+def _run(words: Sequence[str], at: Path, given: str = "") -> str:
     try:
         done = subprocess.run(
             words, cwd=at, input=given, capture_output=True, text=True, encoding="utf-8", errors="replace",
@@ -150,16 +150,16 @@ def _called(words: Sequence[str], at: Path, given: str = "") -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Precondition(f"expected `{shlex.join(words)}` to run, found: {describe_error(error)}") from error
     if done.returncode:
-        told = one_line(done.stderr or done.stdout)[-_SHOWN:]
+        output = one_line(done.stderr or done.stdout)[-_SHOWN:]
         raise Precondition(
-            f"expected `{shlex.join(words)}` to succeed, found exit code {done.returncode}: {told}; what was done "
-            "before it is undone"
+            f"expected `{shlex.join(words)}` to succeed, found exit code {done.returncode}: {output}; what was "
+            "done before it is undone"
         )
     return done.stdout
 
 
 def _quietly(steps: _Steps, at: Path, *words: str) -> None:
-    """Undoes a step; that there is nothing to undo is no error."""
+    """Undoes a step; it is no error if there is nothing to undo."""
     if not steps.dry_run:
         with suppress(Precondition):
-            _called(words, at)
+            _run(words, at)

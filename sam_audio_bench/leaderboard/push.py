@@ -1,8 +1,8 @@
-"""A leaderboard as a dataset repository of the Hugging Face Hub, whose log only grows; and a separator's results in the
-repository of its model, as a pull request.
+"""Pushes a leaderboard to a dataset repository of the Hugging Face Hub, and a separator's results to the repository of
+its model, as a pull request.
 
-Everything goes in one commit on top of the revision that was looked at, so that what somebody else pushed meanwhile is
-refused by the Hub, and nothing is there by half.
+Everything goes into one commit on top of the revision that was checked. If somebody else pushed in the meantime, the
+Hub refuses it, so that a push is complete or does not happen.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from typing import Any
 from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageError, describe_error
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard.hub import evaluation_results
-from sam_audio_bench.leaderboard.labels import folder_of
-from sam_audio_bench.leaderboard.submission import Submission
+from sam_audio_bench.leaderboard.submission import Submission, submission_folder
 from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.render.text import one_line, pluralize
 
-__all__ = ["Pushed", "push_board", "push_results"]
+__all__ = ["PushResult", "push_board", "push_results"]
 
 _RESULTS = ".eval_results/sam-audio-bench.yaml"
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -46,30 +45,30 @@ withdrawal.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pushed:
-    """What went to a repository, or would."""
+class PushResult:
+    """What was pushed to a repository, or would be."""
 
     repository: str
-    files: tuple[str, ...]  # of the commit; the Hub leaves out what it has
-    entries: int  # of the log that the repository does not have
+    files: tuple[str, ...]  # of the commit; the Hub ignores unchanged ones
+    entries: int  # new log entries
     url: str  # of the commit or pull request; "": nothing was written
 
 
 def push_board(
     board: Path, repository: str, *, create: str | None = None, pull_request: bool = False, dry_run: bool = False
-) -> Pushed:
-    """Pushes submissions, log and rules of a leaderboard that validates; pages and previews stay here.
+) -> PushResult:
+    """Pushes submissions, log and rules of a valid leaderboard, without pages and previews.
 
     Args:
         board: the leaderboard.
         repository: ``OWNER/NAME`` of a dataset repository.
-        create: "private" or "public": make it where it is not there.
-        pull_request: open one, instead of writing to the main branch.
-        dry_run: look at everything, write nothing.
+        create: "private" or "public": create the repository if it does not exist.
+        pull_request: open one instead of writing to the main branch.
+        dry_run: check everything, write nothing.
 
     Raises:
-        StoreError: a leaderboard that does not validate, or whose log does not begin with that of the repository.
-        Precondition: no repository, no right to write, or no network. UsageError: no name of a repository.
+        StoreError: a leaderboard that is invalid, or whose log does not begin with that of the repository.
+        Precondition: no repository, no write permission, or no network. UsageError: an invalid repository name.
     """
     api, kind = _api(repository), "dataset"
     _check_board(board)
@@ -77,42 +76,42 @@ def push_board(
     with _hub(f"datasets/{repository}"):
         head = _head(api, repository, create, dry_run=dry_run)
         before, there = ([], set[str]()) if head is None else _remote(api, repository, head)
-        if problems := log.growth_problems(entries, before):
+        if problems := log.append_only_problems(entries, before):
             raise StoreError(f"expected a log that begins with that of datasets/{repository}, found: {problems[0]}")
         files = {path.relative_to(board).as_posix(): path for path in _files(board)}
         added = [*files, *({"README.md"} - there)]
         new = len(entries) - len(before)
         if dry_run:
-            return Pushed(repository=repository, files=tuple(added), entries=new, url="")
+            return PushResult(repository=repository, files=tuple(added), entries=new, url="")
         content: dict[str, str | bytes] = {name: str(path) for name, path in files.items()}
         card = _CARD.format(repository=repository).encode()
         url = _commit(
             api, repository, kind, {name: content.get(name, card) for name in added}, head,
             f"Add {new} {'entry' if new == 1 else 'entries'} to the log", pull_request=pull_request,
         )  # fmt: skip
-    return Pushed(repository=repository, files=tuple(added), entries=new, url=url)
+    return PushResult(repository=repository, files=tuple(added), entries=new, url=url)
 
 
-def push_results(board: Path, separator: str, repository: str, *, dry_run: bool = False) -> Pushed:
-    """Opens a pull request that puts a separator's results into its model's repository, where the Hub shows them.
+def push_results(board: Path, separator: str, repository: str, *, dry_run: bool = False) -> PushResult:
+    """Opens a pull request that adds a separator's results to its model's repository, where the Hub shows them.
 
     Args:
         board: the leaderboard.
-        separator: its name there; its last revision that is not withdrawn counts.
+        separator: its name there; its latest revision that is not withdrawn is used.
         repository: ``OWNER/NAME`` of a model repository.
-        dry_run: look at everything, write nothing.
+        dry_run: check everything, write nothing.
 
     Raises:
         UsageError: no such separator. Precondition: no repository, or no network.
     """
     api = _api(repository)
-    known = dict(log.newest(log.read(board)))
+    known = dict(log.latest_revisions(log.read(board)))
     if separator not in known:
         raise UsageError(
             f"expected a separator of {board} ({', '.join(sorted(known)) or 'none'}), found {separator!r}; "
             f"`sabench leaderboard log {board}` names them"
         )
-    submission = Submission.read(folder_of(board / "results", separator, known[separator]))
+    submission = Submission.read(submission_folder(board / "results", separator, known[separator]))
     text = evaluation_results(submission.header)
     with _hub(repository):
         head = _head(api, repository, None, dry_run=False, kind="model")
@@ -120,7 +119,7 @@ def push_results(board: Path, separator: str, repository: str, *, dry_run: bool 
             api, repository, "model", {_RESULTS: text.encode()}, head, f"Add results of {separator}",
             pull_request=True,
         )  # fmt: skip
-    return Pushed(repository=repository, files=(_RESULTS,), entries=0, url=url)
+    return PushResult(repository=repository, files=(_RESULTS,), entries=0, url=url)
 
 
 def _api(repository: str) -> Any:
@@ -132,7 +131,7 @@ def _api(repository: str) -> Any:
 
 
 def _check_board(board: Path) -> None:
-    """Refuses what others could not validate."""
+    """Refuses a leaderboard that others could not validate."""
     report = validate(board, share=None)
     if not (board / log.LOG).is_file():
         raise Precondition(f"expected a leaderboard with {log.LOG} at {board}, found none; push the whole leaderboard")
@@ -145,13 +144,13 @@ def _check_board(board: Path) -> None:
 
 
 def _files(board: Path) -> Iterator[Path]:
-    """What is validated, and nothing else that lies in the folder."""
+    """Yields the files that are validated, and no others in the folder."""
     yield from (path for name in (log.LOG, "boards.json") if (path := board / name).is_file())
-    yield from sorted(safe_io.files_below(board / "results"))
+    yield from sorted(safe_io.walk_files(board / "results"))
 
 
 def _head(api: Any, repository: str, create: str | None, *, dry_run: bool, kind: str = "dataset") -> str | None:
-    """The commit at the end of the main branch; None: the repository would have to be made first."""
+    """Returns the latest commit of the main branch; None in a dry run if the repository would be created first."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
@@ -172,12 +171,12 @@ def _head(api: Any, repository: str, create: str | None, *, dry_run: bool, kind:
 
 
 def _remote(api: Any, repository: str, head: str) -> tuple[list[object], set[str]]:
-    """The entries of the log that is there, and the names of all files."""
+    """Reads the log entries of the repository, and the names of its files."""
     names = set(api.list_repo_files(repository, repo_type="dataset", revision=head))
     if log.LOG not in names:
         return [], names
     path = Path(api.hf_hub_download(repository, log.LOG, repo_type="dataset", revision=head))
-    return log.earlier(path.resolve()), names  # in the cache it is a link
+    return log.read_earlier(path.resolve()), names  # the cache holds links
 
 
 def _commit(
@@ -201,7 +200,7 @@ def _commit(
 
 @contextmanager
 def _hub(place: str) -> Iterator[None]:
-    """Within it, whatever the Hub or its library says is one sentence."""
+    """Turns every error of the Hub or its library into a Precondition with a one-sentence message."""
     try:
         yield
     except BenchError:

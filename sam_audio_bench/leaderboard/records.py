@@ -1,4 +1,4 @@
-"""The JSON files of a leaderboard, typed: read and written here alone. The schemas in ``schemas/`` are made from these.
+"""The JSON files of a leaderboard as typed records. The schemas in ``schemas/`` are generated from them.
 
     SubmissionRecord   submission.json: one revision of a separator, what was run, and what came out
     LogEntry           a line of log.jsonl
@@ -7,8 +7,8 @@
     Preview            item.json: an item of the site to listen to
     ReportedNumbers    results/reported/*.json: numbers of a paper
 
-Whoever wrote a file may be a stranger: `safe_io` bounds it first, then every field must be of its type, and no other
-may be there. Submissions keep schema version 1: their files are never written anew, and the log holds their digests.
+Files are untrusted: `safe_io` limits their size first, then every field must have its type, and no other fields may be
+present. Submissions keep schema version 1: their files are never rewritten, since the log holds their digests.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "Frame",
     "LogEntry",
     "Preview",
-    "PreviewAnswer",
+    "PreviewEstimate",
     "PreviewRule",
     "Quantity",
     "RatingsOverTime",
@@ -45,9 +45,9 @@ __all__ = [
     "SubmissionRecord",
     "SubmittedMetric",
     "SubmittedTask",
-    "as_record",
+    "json_schemas",
+    "parse_record",
     "read_record",
-    "schemas",
     "to_builtins",
 ]
 
@@ -74,7 +74,7 @@ Ratings = Annotated[list[Number], Meta(min_length=1, max_length=10_000)]
 
 
 class _Record(Struct, frozen=True, forbid_unknown_fields=True):
-    """No field but those that are declared."""
+    """A record without undeclared fields."""
 
 
 class SeparatorRecord(_Record, frozen=True):
@@ -85,17 +85,17 @@ class SeparatorRecord(_Record, frozen=True):
     target: Text = msgspec.field(name="class")  # "module:Class"
     weights_sha256: Digest | None
     settings: Options
-    oracle: bool  # it is shown the references
+    oracle: bool  # whether it is given the references
     summary: Text
     authors: Annotated[list[Name], Meta(min_length=1, max_length=100)]
     licence: Name
-    parameters: Count | None  # None: nobody knows
+    parameters: Count | None  # None: unknown
     training_data: Annotated[list[Name], Meta(max_length=200)]
     links: Annotated[list[Link], Meta(max_length=20)]
 
 
 class Selection(_Record, frozen=True):
-    """Which items of a task."""
+    """A task with its version, split and subset."""
 
     id: Name
     version: Name
@@ -104,7 +104,7 @@ class Selection(_Record, frozen=True):
 
     @property
     def label(self) -> str:
-        """Name of the task with version, split and, where it is not the paper's, subset.
+        """Name of the task with version, split and, if it is not the paper's, subset.
 
         >>> Selection(id="sfx", version="1", split="test", subset="full").label
         'sfx@1-test-full'
@@ -113,7 +113,7 @@ class Selection(_Record, frozen=True):
 
 
 class SubmittedTask(Selection, frozen=True):
-    """What was asked of a separator, how, and what it took."""
+    """A task of a submission: its items, how they were separated and scored, and the cost."""
 
     data_revision: Name
     items: Ordinal
@@ -133,7 +133,7 @@ class SubmittedTask(Selection, frozen=True):
 
 
 class SubmittedMetric(_Record, frozen=True):
-    """What identifies a column of scores."""
+    """The identity of a column of scores."""
 
     id: Name
     version: Ordinal
@@ -144,7 +144,7 @@ class SubmittedMetric(_Record, frozen=True):
 
     @property
     def record(self) -> MetricRecord:
-        """The same as run folders hold it."""
+        """The same identity as a record of run folders."""
         return MetricRecord(**{name: getattr(self, name) for name in self.__struct_fields__})
 
 
@@ -163,7 +163,7 @@ class Aggregate(_Record, frozen=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Task, picker or "", metric: what a submission states once."""
+        """Task, picker or "", and metric, a combination that occurs once in a submission."""
         return self.task, self.picked_by or "", self.metric
 
 
@@ -181,8 +181,8 @@ class SubmissionRecord(_Record, frozen=True):
     aggregates: list[Aggregate]
     scores_sha256: Digest
     has_audio: bool
-    answers: dict[str, dict[AudioFile, Digest]]  # task -> name of the file of an estimate -> its SHA-256
-    attributes_sha256: Digest | UnsetType = UNSET  # of attributes.parquet; left out: it has none
+    answers: dict[str, dict[AudioFile, Digest]]  # task -> file name of an estimate -> its SHA-256
+    attributes_sha256: Digest | UnsetType = UNSET  # of attributes.parquet; unset: there is none
 
 
 class LogEntry(_Record, frozen=True):
@@ -219,11 +219,11 @@ class BoardRule(_Record, frozen=True):
 
 
 class PreviewRule(_Record, frozen=True):
-    """previews.json: how much of a leaderboard can be heard where nobody says otherwise."""
+    """previews.json: the default number and size of a leaderboard's previews."""
 
-    items: Annotated[int, Meta(ge=1)] | None  # of a task; None: as many as keep a submission small
-    kbits: Annotated[float, Meta(ge=6, le=256)]  # a second of sound
-    residuals: bool  # whether what separators left out can be heard too
+    items: Annotated[int, Meta(ge=1)] | None  # per task; None: as many as keep a submission small
+    kbits: Annotated[float, Meta(ge=6, le=256)]  # per second
+    residuals: bool  # whether residuals are included
 
 
 class Frame(_Record, frozen=True):
@@ -242,7 +242,7 @@ class Credit(_Record, frozen=True):
 
 
 class RatingsOverTime(_Record, frozen=True):
-    """A judge's ratings of an estimate, one a step."""
+    """A judge's ratings of an estimate, one per step."""
 
     step: Duration
     overall: Ratings
@@ -251,12 +251,12 @@ class RatingsOverTime(_Record, frozen=True):
     faithfulness: Ratings
 
 
-class PreviewAnswer(_Record, frozen=True):
-    """What the files of an estimate are called, and how a judge rated it over time."""
+class PreviewEstimate(_Record, frozen=True):
+    """File names of an estimate, and a judge's ratings of it over time."""
 
     stem: Stem
     over_time: RatingsOverTime | None
-    residual: Stem | UnsetType = UNSET  # what the separator left out
+    residual: Stem | UnsetType = UNSET
 
 
 class Preview(_Record, frozen=True):
@@ -268,12 +268,12 @@ class Preview(_Record, frozen=True):
     seconds: Duration
     frames: Annotated[list[Frame], Meta(max_length=100)]
     credits: Annotated[list[Credit], Meta(max_length=100)]
-    answers: dict[Digest, PreviewAnswer]  # by the SHA-256 of the estimate
+    answers: dict[Digest, PreviewEstimate]  # by the SHA-256 of the estimate
     loudness: dict[Stem, Number] | UnsetType = UNSET  # LUFS, of sounds that are not silent
 
 
 class Quantity(_Record, frozen=True):
-    """What a source measured."""
+    """A quantity that a source measured."""
 
     summary: Prose
     unit: str
@@ -281,7 +281,7 @@ class Quantity(_Record, frozen=True):
 
 
 class ReportedNumber(_Record, frozen=True):
-    """A number with the place where it stands."""
+    """A number with the place in its source."""
 
     task: Prose
     system: Prose
@@ -293,7 +293,7 @@ class ReportedNumber(_Record, frozen=True):
 
 
 class ReportedNumbers(_Record, frozen=True):
-    """Numbers that a paper or a release states; nobody measured them here."""
+    """Numbers stated in a paper or a release, not measured here."""
 
     schema_version: Literal[1]
     title: Prose
@@ -315,43 +315,43 @@ FILES = {
     "previews": PreviewRule,
     "reported": ReportedNumbers,
 }
-"""What each schema in ``schemas/`` is of."""
+"""Name of a schema in ``schemas/`` -> its type."""
 
 _Kind = TypeVar("_Kind")
 
 
 class SchemaError(StoreError):
-    """A value that does not meet its schema; ``violations`` holds where and how, at most twenty."""
+    """A value that violates its schema; ``violations`` holds place and description of at most twenty violations."""
 
-    def __init__(self, wanted: str, violations: Sequence[tuple[str, str]]) -> None:
-        super().__init__(f"expected {wanted}, found {violations[0][0]}: {violations[0][1]}")
+    def __init__(self, expected: str, violations: Sequence[tuple[str, str]]) -> None:
+        super().__init__(f"expected {expected}, found {violations[0][0]}: {violations[0][1]}")
         self.violations = violations
 
 
 def read_record(path: Path, kind: type[_Kind], what: str) -> _Kind:
-    """Reads a file that a stranger may have written.
+    """Reads an untrusted file.
 
     Args:
         path: JSON.
         kind: one of the values of `FILES`.
-        what: it is called in messages.
+        what: description of the file in messages.
 
     Raises:
-        SchemaError: it does not meet its schema. StoreError: it is not JSON within the bounds of `safe_io`.
+        SchemaError: the file violates its schema. StoreError: it is not JSON within the limits of `safe_io`.
     """
-    return as_record(safe_io.load(path), kind, f"{what} that meets its schema in {path}")
+    return parse_record(safe_io.load_json(path), kind, f"{what} that meets its schema in {path}")
 
 
-def as_record(value: object, kind: type[_Kind], wanted: str) -> _Kind:
-    """The record that a plain value of JSON is; raises SchemaError, whose message says what was ``wanted``."""
+def parse_record(value: object, kind: type[_Kind], expected: str) -> _Kind:
+    """Converts a plain JSON value to a record; raises SchemaError, whose message says what was ``expected``."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise SchemaError(wanted, _violations(value, kind) or [("$", str(error))]) from error
+        raise SchemaError(expected, _violations(value, kind) or [("$", str(error))]) from error
 
 
 def _violations(value: object, kind: object) -> list[tuple[str, str]]:
-    """Everything that is wrong with a value: a decoder stops at the first."""
+    """Lists all violations in a value; the decoder stops at the first."""
     import jsonschema
 
     found = []
@@ -363,6 +363,6 @@ def _violations(value: object, kind: object) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def schemas() -> dict[str, Options]:
-    """JSON Schemas of the files of a leaderboard, by name."""
+def json_schemas() -> dict[str, Options]:
+    """Returns the JSON Schemas of the files of a leaderboard, by name."""
     return {name: json_schema(kind) for name, kind in FILES.items()}

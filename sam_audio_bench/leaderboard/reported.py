@@ -1,4 +1,4 @@
-"""Numbers copied from papers, ``results/reported/*.json``: shown with their source, never ranked with measured ones."""
+"""Numbers copied from papers, ``results/reported/*.json``: shown with their source, never ranked with measurements."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sam_audio_bench.errors import StoreError
-from sam_audio_bench.leaderboard.labels import REPORTED
 from sam_audio_bench.leaderboard.records import ReportedNumbers, SchemaError, read_record
+from sam_audio_bench.leaderboard.submission import REPORTED
 from sam_audio_bench.tasks import TASKS
 
 __all__ = ["read_reported", "reported_problems"]
 
 
 def read_reported(results: Path) -> dict[str, ReportedNumbers]:
-    """Every source by its file's name, in the order of their dates; raises StoreError."""
+    """Reads file name -> source, ordered by date; raises StoreError."""
     found: dict[str, ReportedNumbers] = {}
     for path in sorted((results / REPORTED).glob("*.json")):
         found[path.stem] = _read(path)
@@ -24,7 +24,7 @@ def read_reported(results: Path) -> dict[str, ReportedNumbers]:
 
 
 def reported_problems(results: Path) -> Iterator[tuple[str, str]]:
-    """Where and what is wrong with a file of reported numbers."""
+    """Yields place and description of every problem with files of reported numbers."""
     for path in sorted((results / REPORTED).glob("*.json")):
         where = f"{REPORTED}/{path.name}"
         try:

@@ -1,4 +1,4 @@
-"""Scores the stored estimates again, the only proof that submitted scores are correct. Needs torch."""
+"""Recomputes scores from the stored estimates, the only proof that submitted scores are correct. Needs torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sam_audio_bench.errors import BenchError, Precondition, UsageError
 from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.records import SubmittedTask
-from sam_audio_bench.leaderboard.submission import HEADER, Submission, answer_file
+from sam_audio_bench.leaderboard.submission import HEADER, Submission, estimate_file
 from sam_audio_bench.metrics.base import Metric
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import ESTIMATE_PARTS
@@ -27,7 +27,7 @@ from sam_audio_bench.run.scoring import score_estimate
 from sam_audio_bench.tasks import TaskData
 from sam_audio_bench.types import Audio, Item, Separation, Status
 
-__all__ = ["Difference", "Rescored", "rescore"]
+__all__ = ["Difference", "RescoringResult", "rescore"]
 
 
 @dataclass
@@ -40,8 +40,8 @@ class Difference:
 
 
 @dataclass
-class Rescored:
-    """The result of scoring again."""
+class RescoringResult:
+    """The result of rescoring."""
 
     metrics: dict[str, Difference] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -51,17 +51,17 @@ class Rescored:
 def rescore(
     submission: Submission, share: float, seed: int, audio_root: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
-) -> Rescored:  # fmt: skip
-    """Scores a seeded random sample of items again, at least one per task.
+) -> RescoringResult:  # fmt: skip
+    """Rescores a seeded random sample of items, at least one per task.
 
     Args:
-        submission: one whose rows were checked.
-        share: of each task's items, from 0 to 1.
-        seed: of the sample; the maintainer chooses one that the submitter cannot know.
-        audio_root: run folders with the audio, ``<separator>/<task>/audio``, where the submission holds none.
+        submission: a submission whose rows were checked.
+        share: share of each task's items, from 0 to 1.
+        seed: seed of the sample; the maintainer chooses one that the submitter cannot know.
+        audio_root: run folders with the audio, ``<separator>/<task>/audio``, if the submission contains none.
         progress: callback (label, done, total).
     """
-    found = Rescored()
+    found = RescoringResult()
     for label, task in submission.tasks.items():
         folder = submission.path / "audio" / case_sensitive_name(label)
         if audio_root is not None:
@@ -72,11 +72,11 @@ def rescore(
             found.skipped[label] = str(error)
             continue
         metrics = _metrics(submission, task, data, found)
-        there = [name for name in data.ids if name not in data.missing]  # recordings vanish, here as elsewhere
-        count = min(len(there), max(1, math.ceil(share * len(there))))
+        available = [name for name in data.ids if name not in data.missing]  # some recordings are no longer online
+        count = min(len(available), max(1, math.ceil(share * len(available))))
         rows = submission.scores[submission.scores["task"] == label]
         answers = submission.header.answers.get(label, {})
-        sample = sorted(random.Random(f"{seed}/{label}").sample(there, count))
+        sample = sorted(random.Random(f"{seed}/{label}").sample(available, count))
         for done, batch in enumerate(prefetch(data, sample, 1)):
             progress(f"{submission.separator} {label}", done, count)
             found.problems += [(f"{label}: {name}", str(error)) for name, error in batch.failures.items()]
@@ -93,8 +93,8 @@ def rescore(
     return found
 
 
-def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found: Rescored) -> list[Metric]:
-    """The task's metrics with the options that the submission states, if they are available on this machine."""
+def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found: RescoringResult) -> list[Metric]:
+    """Creates the task's metrics with the options stated in the submission, if they are available on this machine."""
     usable = []
     for name in task.metrics:
         record = submission.metrics[name]
@@ -125,22 +125,24 @@ def _metrics(submission: Submission, task: SubmittedTask, data: TaskData, found:
 def _scored_estimates(
     rows: pd.DataFrame, folder: Path, answers: Mapping[str, str], item: Item, task: SubmittedTask
 ) -> Iterator[tuple[pd.DataFrame, Separation]]:
-    """Each scored estimate of an item with its rows; its files must be those that the submission names."""
-    if answer_file(answers, item.id, "target", picked_by="anyone") is None:
-        return  # the submission states no estimate for this item, and its rows agree
+    """Yields each scored estimate of an item with its rows; its files must have the digests of the submission."""
+    if estimate_file(answers, item.id, "target", picked_by="anyone") is None:
+        return  # the submission states no estimate for this item, which its rows confirm
     pickers = rows["picked_by"].fillna("")
     for (_, picker), own in rows.groupby(["candidate", pickers], sort=True):
         picked_by = str(picker) or None
         target, residual = (_read(_file(folder, answers, item.id, part, picked_by), item) for part in ESTIMATE_PARTS)
-        answer = Separation(target=target, residual=residual, picked_by=picked_by)
+        estimate = Separation(target=target, residual=residual, picked_by=picked_by)
         yield (
             own,
-            check_estimate(answer, item.query, align="trim" if task.align == "lag" else task.align, stereo=task.stereo),
+            check_estimate(
+                estimate, item.query, align="trim" if task.align == "lag" else task.align, stereo=task.stereo
+            ),
         )
 
 
 def _read(path: Path, item: Item) -> Audio:
-    """Reads an estimate, at most one sample longer than the mixture: an hour of silence is a small file."""
+    """Reads an estimate, at most one sample longer than the mixture, since an hour of silence is a small file."""
     mixture = item.query.mixture
     channels, rate = audio.read_format(path)
     if rate != mixture.rate or channels > mixture.channels:
@@ -151,14 +153,12 @@ def _read(path: Path, item: Item) -> Audio:
 
 
 def _file(folder: Path, answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> Path:
-    name = answer_file(answers, item, part, picked_by)
+    name = estimate_file(answers, item, part, picked_by)
     if name is None:
-        raise BenchError(
-            f"expected an answer {case_sensitive_name(item)}.{part} among those of the submission, found none"
-        )
+        raise BenchError(f"expected an estimate {case_sensitive_name(item)}.{part} in the submission, found none")
     path = folder / name
-    if safe_io.digest(path) != answers[name]:
-        raise BenchError(f"expected the answer {name} that was scored, found another file at {path}")
+    if safe_io.file_digest(path) != answers[name]:
+        raise BenchError(f"expected the estimate {name} that was scored, found another file at {path}")
     return path
 
 
@@ -167,15 +167,15 @@ def _compare(
     views: Iterator[tuple[pd.DataFrame, Separation]],
     item: Item,
     metrics: Sequence[Metric],
-    found: Rescored,
+    found: RescoringResult,
 ) -> Iterator[str]:
-    for own, answer in views:
+    for own, estimate in views:
         stated = {row["metric"]: (row["value"], row["status"]) for row in own.to_dict("records")}
         for metric in metrics:
-            row = score_estimate(metric, item, answer)
+            row = score_estimate(metric, item, estimate)
             tolerances = {card.id: card.tolerance for card in metric.cards()}
-            if asked := set(row) ^ (set(metric.requested) & set(stated)):
-                yield f"expected {' and '.join(sorted(asked))} to be asked or not as the metric does, found otherwise"
+            if different := set(row) ^ (set(metric.requested) & set(stated)):
+                yield f"expected rows of exactly the metrics that apply, found others: {', '.join(sorted(different))}"
             for column in sorted(set(row) & set(stated)):
                 computed = row[column].value, row[column].status
                 problem = _difference(column, tolerances[column], stated[column], computed, found)
@@ -184,7 +184,11 @@ def _compare(
 
 
 def _difference(
-    column: str, tolerance: float, stated: tuple[float, str], computed: tuple[float | None, Status], found: Rescored
+    column: str,
+    tolerance: float,
+    stated: tuple[float, str],
+    computed: tuple[float | None, Status],
+    found: RescoringResult,
 ) -> str | None:
     known = found.metrics.setdefault(column, Difference(tolerance))
     known.scores += 1

@@ -1,4 +1,4 @@
-"""Safe reading of untrusted files: every size is checked before anything is read, and nothing in them is executed.
+"""Safe reading of untrusted files: sizes are checked before anything is read, and no content is executed.
 
 A submission is data. Links, paths outside the folder, sizes beyond the limits, JSON that is too deep or contains NaN,
 texts with terminal control characters, and parquet files with unexpected columns are refused with a reason.
@@ -30,23 +30,23 @@ from sam_audio_bench.run.store import SCORE_COLUMNS, SCORE_TYPES
 
 __all__ = [
     "LONGEST_TEXT",
-    "check_unpacks",
-    "digest",
-    "files_below",
-    "hidden",
-    "load",
-    "load_lines",
+    "check_decoding",
+    "file_digest",
+    "find_invisible",
+    "load_json",
+    "load_json_lines",
     "read_prefix",
-    "scores",
-    "table",
-    "text",
-]  # fmt: skip
+    "read_scores",
+    "read_table",
+    "read_text",
+    "walk_files",
+]
 
 LONGEST_TEXT = 500
-"""Letters of a cell."""
+"""Maximum number of characters in a table cell."""
 
 _LARGEST_JSON = 32 * 2**20  # bytes
-_DEEPEST_JSON = 20  # lists and objects in each other
+_DEEPEST_JSON = 20  # nested lists and objects
 _LARGEST_TABLE = 512 * 2**20  # bytes, of the file and of its decoded columns
 _LARGEST_FILE = 2**30  # bytes: an hour of stereo
 _LARGEST_FOLDER = 64 * 2**30  # bytes
@@ -60,9 +60,9 @@ _INVISIBLE = re.compile(
 """Control characters, writing-direction marks and unpaired surrogates, which no name or text needs."""
 
 
-def files_below(folder: Path, *, without: Set[str] = frozenset()) -> Iterator[Path]:
-    """Every file in a folder, sorted; raises StoreError for a link, a device, too many or too large files, or too deep
-    a tree. What ``without`` names at the top is not looked at.
+def walk_files(folder: Path, *, without: Set[str] = frozenset()) -> Iterator[Path]:
+    """Yields every file in a folder, sorted; raises StoreError for a link, a device, too many or too large files, or a
+    tree that is too deep. Top-level entries named in ``without`` are skipped.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise StoreError(f"expected a folder at {folder}, found none; links are not followed")
@@ -89,36 +89,36 @@ def files_below(folder: Path, *, without: Set[str] = frozenset()) -> Iterator[Pa
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Entries of a folder, at most one more than the limit, so that a huge folder is refused without sorting it."""
+    """Yields the entries of a folder, at most one more than the limit, so that a huge folder is refused unsorted."""
     with os.scandir(folder) as found:
         yield from islice(found, _MOST_FILES + 1)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, read in chunks."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_prefix(path: Path, size: int) -> bytes:
-    """The first bytes of a file."""
+    """Returns the first ``size`` bytes of a file."""
     with _opened(path) as file:
         found: bytes = file.read(size)
     return found
 
 
-def load(path: Path) -> object:
+def load_json(path: Path) -> object:
     """Reads JSON of bounded size and depth; raises StoreError, also for NaN, infinities and duplicate keys."""
-    return _parse(text(path), path)
+    return _parse(read_text(path), path)
 
 
-def load_lines(path: Path) -> list[object]:
-    """Reads JSON lines under the same bounds."""
-    content = text(path).removesuffix("\n")
+def load_json_lines(path: Path) -> list[object]:
+    """Reads JSON lines under the same limits."""
+    content = read_text(path).removesuffix("\n")
     return [_parse(line, path) for line in content.split("\n")] if content else []
 
 
-def check_unpacks(path: Path) -> None:
+def check_decoding(path: Path) -> None:
     """Decodes a parquet file in `parquet_sandbox` first; raises StoreError if that takes too much memory or time."""
     memory, seconds = parquet_sandbox.MEMORY, parquet_sandbox.SECONDS
     with _opened(path, _LARGEST_TABLE) as file:
@@ -132,35 +132,35 @@ def check_unpacks(path: Path) -> None:
             fine = False
     if not fine:
         raise StoreError(
-            f"expected a table that unpacks in {memory >> 20} MiB and {seconds} s at {path}, found one that does not"
+            f"expected a table that decodes in {memory >> 20} MiB and {seconds} s at {path}, found one that does not"
         )
 
 
-def scores(path: Path) -> pd.DataFrame:
-    """Reads a table of scores whose columns and types are those of a run's; raises StoreError."""
-    return table(path, SCORE_TYPES, "scores", may_lack=("value", "picked_by"))[list(SCORE_COLUMNS)]
+def read_scores(path: Path) -> pd.DataFrame:
+    """Reads a table of scores with the columns and types of a run's scores; raises StoreError."""
+    return read_table(path, SCORE_TYPES, "scores", may_lack=("value", "picked_by"))[list(SCORE_COLUMNS)]
 
 
-def table(path: Path, types: pyarrow.Schema, what: str, *, may_lack: Collection[str]) -> pd.DataFrame:
+def read_table(path: Path, types: pyarrow.Schema, what: str, *, may_lack: Collection[str]) -> pd.DataFrame:
     """Reads a table that has the given columns and no others.
 
-    The sizes that the file states are compared with the limits first. Texts are decoded as dictionaries, so that a long
-    text repeated in every row takes memory once, and are then measured. A column of any other type is refused: an
-    extension type could hold a pickle.
+    The sizes stated in the file are compared with the limits first. Texts are decoded as dictionaries, so that a long
+    text repeated in every row takes memory once, and their lengths are checked then. A column of any other type is
+    refused: an extension type could contain a pickle.
 
     Args:
-        path: of a parquet file.
+        path: a parquet file.
         types: columns and their types.
-        what: it holds, in messages.
-        may_lack: the columns that may be empty in some rows.
+        what: description of its content in messages.
+        may_lack: columns that may be empty in some rows.
 
     Raises:
-        StoreError: another table, or none.
+        StoreError: a different table, or none.
     """
     texts = [field.name for field in types if pyarrow.types.is_string(field.type)]
     try:
         with _opened(path, _LARGEST_TABLE) as file:
-            _check_outline(parquet.ParquetFile(file), path, types, what)
+            _check_metadata(parquet.ParquetFile(file), path, types, what)
             frame: pd.DataFrame = parquet.ParquetFile(file, read_dictionary=texts).read().to_pandas()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise StoreError(f"expected a parquet file of {what} at {path}, found a damaged one ({error})") from error
@@ -175,8 +175,8 @@ def table(path: Path, types: pyarrow.Schema, what: str, *, may_lack: Collection[
     return frame
 
 
-def _check_outline(file: parquet.ParquetFile, path: Path, wanted: pyarrow.Schema, what: str) -> None:
-    """Checks the sizes and columns that the file states, before any column is decoded."""
+def _check_metadata(file: parquet.ParquetFile, path: Path, expected: pyarrow.Schema, what: str) -> None:
+    """Checks the sizes and columns stated in the file, before any column is decoded."""
     stated = file.metadata
     groups = [stated.row_group(index) for index in range(stated.num_row_groups)]
     rows = max(stated.num_rows, sum(group.num_rows for group in groups))
@@ -187,8 +187,8 @@ def _check_outline(file: parquet.ParquetFile, path: Path, wanted: pyarrow.Schema
             f"found {rows} rows and {decoded >> 20} MiB"
         )
     types = pyarrow.schema([(field.name, _decoded(field.type)) for field in file.schema_arrow])
-    if not types.equals(wanted):
-        one, other = (", ".join(f"{field.name} {field.type}" for field in schema) for schema in (wanted, types))
+    if not types.equals(expected):
+        one, other = (", ".join(f"{field.name} {field.type}" for field in schema) for schema in (expected, types))
         raise StoreError(f"expected the columns {one} in {path}, found {other[:500]}")
 
 
@@ -215,8 +215,8 @@ def _opened(path: Path, largest: int = _LARGEST_FILE) -> Any:
     return os.fdopen(descriptor, "rb")
 
 
-def text(path: Path) -> str:
-    """A text file of bounded size; raises StoreError."""
+def read_text(path: Path) -> str:
+    """Reads a text file of limited size; raises StoreError."""
     with _opened(path, _LARGEST_JSON) as file:
         content: bytes = file.read(_LARGEST_JSON)
     try:
@@ -252,8 +252,8 @@ def _parse(content: str, path: Path) -> object:
     return value
 
 
-def hidden(content: str) -> str:
-    """The first letter of a text that cannot be seen or steers a terminal; "": there is none."""
+def find_invisible(content: str) -> str:
+    """Returns the first character of a text that is invisible or controls a terminal; "" if there is none."""
     found = _INVISIBLE.search(content)
     return found[0] if found else ""
 
@@ -261,9 +261,9 @@ def hidden(content: str) -> str:
 def _check_values(value: object, depth: int = 0) -> None:
     """Raises ValueError for values nested too deeply, and for texts with invisible characters."""
     if depth > _DEEPEST_JSON:
-        raise ValueError(f"more than {_DEEPEST_JSON} lists and objects in each other")
+        raise ValueError(f"more than {_DEEPEST_JSON} nested lists and objects")
     if isinstance(value, str):
-        if letter := hidden(value):
+        if letter := find_invisible(value):
             raise ValueError(f"{letter!a} in a text")
     elif isinstance(value, dict):
         for name, part in value.items():

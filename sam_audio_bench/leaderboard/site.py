@@ -1,19 +1,19 @@
 """The site: static pages from `data.json`, which open from disk, load nothing from other hosts and use no framework.
 
-    index.html            what the tables say, overall tables, tasks
-    tasks/<task>.html     every metric, numbers of papers about it, item scores
-    separators/<name>.html  its card, its strengths, all of its revisions
+    index.html            verdicts, overall tables, tasks
+    tasks/<task>.html     every metric, numbers reported in papers, item scores
+    separators/<name>.html  card, strengths, all revisions
     items/<task>.html     every item; players, spectrograms, prompt and ratings over time of some
     compare.html          two lines, item by item
-    cost.html             what separators cost, and quality against it
-    metrics.html          what each metric measures, and how far listeners agree
-    agreement.html        how far metrics agree with each other
-    slices.html           where separators fail
+    cost.html             costs of separators, and quality against cost
+    metrics.html          what each metric measures, and its agreement with listeners
+    agreement.html        agreement of metrics with each other
+    slices.html           scores by slices of the items
     reported.html  log.html  reading.html
-    data.json             what the pages show
+    data.json             the data that the pages show
     tables/               the tables as CSV and JSON
     data/                 item scores, one file per task and metric, loaded on demand
-    listen/               previews, made by `preview_rendering`, left as they are
+    listen/               previews, written by `preview_rendering`, left unchanged
 
 The same leaderboard gives the same bytes.
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -33,38 +33,41 @@ from sam_audio_bench.errors import Precondition, UsageError
 from sam_audio_bench.files import atomic_write, case_sensitive_name, dump_json, temporary_files
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.board import Board, read_board
-from sam_audio_bench.leaderboard.downloads import downloads
-from sam_audio_bench.leaderboard.item_lists import item_list
+from sam_audio_bench.leaderboard.item_lists import load_item_list
 from sam_audio_bench.leaderboard.previews import LISTEN
 from sam_audio_bench.leaderboard.records import ReportedNumbers
-from sam_audio_bench.leaderboard.sitedata import item_scores, site_data
-from sam_audio_bench.leaderboard.sitetypes import SiteData
-from sam_audio_bench.leaderboard.template_helpers import FILTERS, heard, template_globals
-from sam_audio_bench.stats.paired import swap_ways
+from sam_audio_bench.leaderboard.sitedata import build_site_data, collect_item_scores
+from sam_audio_bench.leaderboard.sitetypes import OverallTable, ScoreFields, SiteData, TableRow
+from sam_audio_bench.leaderboard.template_helpers import FILTERS, sound_anchors, task_rows, template_globals
+from sam_audio_bench.stats.paired import swap_patterns
+from sam_audio_bench.tabular import format_spreadsheet_csv
 
-__all__ = ["build", "differences"]
+__all__ = ["build_site", "outdated_files"]
 
 _ASSETS = ("site.css", "site.js", "compare.js", "listen.js", "icon.svg")
-_MARKS = frozenset({"data.json", "site.css", "site.js"})  # of a site, of any version
+_MARKS = frozenset({"data.json", "site.css", "site.js"})  # files of a site of any version
 _TEXTS = (".html", ".css", ".js", ".json", ".csv", ".svg")
-_BESIDE = frozenset({".git", ".gitattributes", "README.md"})  # of a repository of pages: left as they are
+_SCORE_FIELDS = ("value", "low", "high", "n_ok", "possible", "capped")
+_RANK_FIELDS = ("rank", "rank_low", "rank_high", "letters")
+_COST_FIELDS = ("real_time_factor", "peak_memory_mib", "device_memory_mib", "parameters", "lag_ms", "machine")
+_KEPT = frozenset({".git", ".gitattributes", "README.md"})  # of a repository of pages: left unchanged
 
 
-def build(root: Path, out: Path | None = None) -> list[Path]:
-    """Writes the site of a leaderboard, and removes pages of an earlier one that it no longer has.
+def build_site(root: Path, out: Path | None = None) -> list[Path]:
+    """Writes the site of a leaderboard, and removes pages of an earlier build that no longer exist.
 
-    Git's files and a README in the folder stay as they are.
+    Git's files and a README in the folder are left unchanged.
 
     Args:
         root: the leaderboard.
-        out: the site's folder; None: ``site/`` in the leaderboard.
+        out: folder of the site; None: ``site/`` in the leaderboard.
 
     Returns:
         Files written, sorted.
 
     Raises:
-        Precondition: no submission. StoreError: a submission that cannot be read; `validate` says more; or a link in
-            the site's folder, through which this would write elsewhere. UsageError: a folder that holds something else.
+        Precondition: no submission. StoreError: a submission that cannot be read, see `validate`, or a link in the
+            site's folder, through which this would write elsewhere. UsageError: the folder contains other files.
     """
     goal = out or root / "site"
     _check_place(goal)
@@ -80,7 +83,7 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
     listen = root / "site" / LISTEN
     if goal != root / "site" and listen.is_dir():
         shutil.copytree(listen, goal / LISTEN, dirs_exist_ok=True)
-    for path in list(safe_io.files_below(goal, without=_BESIDE)):
+    for path in list(safe_io.walk_files(goal, without=_KEPT)):
         name = path.relative_to(goal).as_posix()
         if name not in pages and not name.startswith(f"{LISTEN}/"):
             path.unlink()
@@ -88,11 +91,11 @@ def build(root: Path, out: Path | None = None) -> list[Path]:
 
 
 def _check_place(goal: Path) -> None:
-    """Raises UsageError unless the folder is empty or holds a site, since `build` removes files that are no page."""
+    """Raises UsageError unless the folder is empty or holds a site: `build_site` removes other files."""
     if not goal.exists() and not goal.is_symlink():
         return
     unfinished = set(temporary_files(goal)) if goal.is_dir() else set()
-    found = safe_io.files_below(goal, without=_BESIDE)
+    found = safe_io.walk_files(goal, without=_KEPT)
     names = {path.relative_to(goal).as_posix() for path in found if path not in unfinished}
     begun = {name for name in names & {*_ASSETS} if _content(goal / name) == _asset(name).encode()}
     others = {name for name in names - begun if not name.startswith(f"{LISTEN}/")}
@@ -100,18 +103,18 @@ def _check_place(goal: Path) -> None:
         raise UsageError(f"expected an empty folder or an earlier site in {goal}, found other files; name another one")
 
 
-def differences(root: Path) -> list[str]:
-    """Files of the site that are not what `build` would write: changed, missing or left over."""
+def outdated_files(root: Path) -> list[str]:
+    """Lists the files of the site that differ from what `build_site` would write: changed, missing or left over."""
     with tempfile.TemporaryDirectory(prefix="sabench-site-") as folder:
         fresh = Path(folder) / "site"
-        build(root, fresh)
+        build_site(root, fresh)
         names = {path.relative_to(base).as_posix() for base in (fresh, root / "site") for path in base.rglob("*")}
         pairs = ((name, fresh / name, root / "site" / name) for name in sorted(names))
         return [name for name, new, old in pairs if (new.is_file() or old.is_file()) and _content(new) != _content(old)]
 
 
 def _content(path: Path) -> bytes | None:
-    """Of a page whatever line ends Git gave it, of other files as they are."""
+    """Reads a file, of texts with LF line ends, which Git may have converted; None if there is none."""
     if not path.is_file():
         return None
     content = path.read_bytes()
@@ -119,23 +122,29 @@ def _content(path: Path) -> bytes | None:
 
 
 def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
-    data = site_data(root, board)
+    data = build_site_data(root, board)
     environment = _environment(data, board.reported)
-    yield from ((name, _asset(name)) for name in _ASSETS)  # first: they show that a folder is a site's
+    yield from ((name, _asset(name)) for name in _ASSETS)  # first: they identify the folder of a site
     yield "data.json", dump_json(msgspec.to_builtins(data), indent=1) + "\n"
-    yield from downloads(data)
+    yield from _downloads(data)
     for name in ("index", "compare", "cost", "metrics", "agreement", "slices", "reported", "log", "reading"):
         yield f"{name}.html", _render(environment, name, {"here": f"{name}.html"})
     for label, task in data["tasks"].items():
-        columns = {metric: item_scores(board, label, metric) for metric in task["metrics"]}
-        own = {"label": label, "task": task, "columns": columns, "list": item_list(board.tasks[label]), "up": "../"}
+        columns = {metric: collect_item_scores(board, label, metric) for metric in task["metrics"]}
+        own = {
+            "label": label,
+            "task": task,
+            "columns": columns,
+            "list": load_item_list(board.tasks[label]),
+            "up": "../",
+        }
         yield f"tasks/{task['page']}", _render(environment, "task", own)
         yield f"items/{task['page']}", _render(environment, "items", own)
-        place = f"data/{case_sensitive_name(label)}/listen"
-        yield f"{place}.js", _script(place, heard(data, label))
+        path = f"data/{case_sensitive_name(label)}/listen"
+        yield f"{path}.js", _script(path, sound_anchors(data, label))
         for metric, scores in columns.items():
-            place = f"data/{case_sensitive_name(label)}/{case_sensitive_name(metric)}"
-            yield f"{place}.js", _script(place, scores)
+            path = f"data/{case_sensitive_name(label)}/{case_sensitive_name(metric)}"
+            yield f"{path}.js", _script(path, scores)
     for page in dict.fromkeys(line["page"] for line in data["lines"].values()):
         lines = {name: line for name, line in data["lines"].items() if line["page"] == page}
         yield f"separators/{page}", _render(environment, "separator", {"own": lines, "up": "../"})
@@ -143,18 +152,57 @@ def _pages(root: Path, board: Board) -> Iterator[tuple[str, str]]:
         yield f"data/swaps-{units}.js", _script(f"data/swaps-{units}", _swaps(units))
 
 
+def _downloads(data: SiteData) -> Iterator[tuple[str, str]]:
+    """Yields name and text of ``tables/<table>.csv`` and ``.json``: overall tables by id, tasks by label."""
+    for board in data["overall"]:
+        yield from _csv_and_json(board["id"], _overall_rows(data, board))
+    for label, task in data["tasks"].items():
+        rows = []
+        for row in task_rows(data, label):
+            rows.append(_line_columns(data, row))
+            for metric in task["metrics"]:
+                rows[-1] |= _score_columns(metric, row["cells"][metric])
+        yield from _csv_and_json(task["page"].removesuffix(".html"), rows)
+
+
+def _overall_rows(data: SiteData, board: OverallTable) -> list[dict[str, object]]:
+    cost = [{name: data["lines"][row["line"]].get(name) for name in _COST_FIELDS} for row in board["rows"]]
+    return [
+        _line_columns(data, row) | _score_columns(board["metric"], row) | {"tasks": row["tasks"], "of": row["of"]} | own
+        for row, own in zip(board["rows"], cost, strict=True)
+    ]
+
+
+def _line_columns(data: SiteData, row: TableRow) -> dict[str, object]:
+    line = data["lines"][row["line"]]
+    named = {"separator": line["name"], "revision": line["revision"], "kind": line["kind"], "not_ranked": row["why"]}
+    return {name: row.get(name) for name in _RANK_FIELDS} | named
+
+
+def _score_columns(metric: str, cell: ScoreFields) -> dict[str, object]:
+    return {f"{metric}.{name}": cell.get(name) for name in _SCORE_FIELDS}
+
+
+def _csv_and_json(name: str, rows: Sequence[Mapping[str, object]]) -> Iterator[tuple[str, str]]:
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, dtype=object)
+    yield f"tables/{name}.csv", format_spreadsheet_csv(frame)
+    yield f"tables/{name}.json", dump_json(rows, indent=1) + "\n"
+
+
 def _asset(name: str) -> str:
     return (files("sam_audio_bench.leaderboard") / "pages" / name).read_text(encoding="utf-8")
 
 
-def _script(place: str, value: object) -> str:
-    """Data as a call of one function: a page opened from disk may load scripts but not read other files."""
+def _script(path: str, value: object) -> str:
+    """Wraps data in a function call, since a page opened from disk may load scripts but not read other files."""
     text = dump_json(value).replace("</", "<\\/")
-    return f"sabench.give({dump_json(place)}, {text});\n"
+    return f"sabench.give({dump_json(path)}, {text});\n"
 
 
 def _recordings(board: Board, data: SiteData) -> set[int]:
-    """Every number of recordings that two lines can have in common for a task and metric."""
+    """Returns all numbers of recordings that two lines have in common for some task and metric."""
     found = set()
     for label, task in data["tasks"].items():
         groups = board.groups(label)
@@ -165,8 +213,8 @@ def _recordings(board: Board, data: SiteData) -> set[int]:
 
 
 def _swaps(units: int) -> list[str]:
-    """Which recordings each way swaps, one digit each, as in `sam_audio_bench.stats.paired`."""
-    return ["".join("01"[swapped] for swapped in way) for way in swap_ways(units).astype(int).tolist()]
+    """Returns the recordings that each pattern swaps, one digit each, as in `sam_audio_bench.stats.paired`."""
+    return ["".join("01"[swapped] for swapped in pattern) for pattern in swap_patterns(units).astype(int).tolist()]
 
 
 def _environment(data: SiteData, reported: Mapping[str, ReportedNumbers]) -> jinja2.Environment:
@@ -184,4 +232,4 @@ def _environment(data: SiteData, reported: Mapping[str, ReportedNumbers]) -> jin
 
 def _render(environment: jinja2.Environment, name: str, values: Mapping[str, object]) -> str:
     page = environment.get_template(f"{name}.html").render({"up": "", "here": "", **values})
-    return "\n".join(line for line in page.split("\n") if line.strip()) + "\n"  # macros leave empty ones
+    return "\n".join(line for line in page.split("\n") if line.strip()) + "\n"  # macros leave empty lines

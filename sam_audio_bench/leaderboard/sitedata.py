@@ -1,4 +1,4 @@
-"""``data.json``: everything that the pages show, as plain values, for anyone to use."""
+"""``data.json``: everything that the pages show, as plain values for any use."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from sam_audio_bench import __version__
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.leaderboard import log
-from sam_audio_bench.leaderboard.board import Board, Line, rounded
-from sam_audio_bench.leaderboard.evidence import evidence_of
-from sam_audio_bench.leaderboard.item_lists import known_task
-from sam_audio_bench.leaderboard.labels import kind_of
+from sam_audio_bench.leaderboard.board import Board, LeaderboardLine, round_value
+from sam_audio_bench.leaderboard.evidence import find_evidence
+from sam_audio_bench.leaderboard.item_lists import find_task_card
 from sam_audio_bench.leaderboard.previews import ITEM, LISTEN, read_preview
 from sam_audio_bench.leaderboard.records import BoardRule, to_builtins
 from sam_audio_bench.leaderboard.sitetypes import (
@@ -31,23 +30,23 @@ from sam_audio_bench.leaderboard.sitetypes import (
     TaskData,
 )
 from sam_audio_bench.leaderboard.slicing import task_slices
-from sam_audio_bench.leaderboard.submission import answer_file
+from sam_audio_bench.leaderboard.submission import estimate_file, separator_kind
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.run.results import model_label
 from sam_audio_bench.stats.cost import machine
 
-__all__ = ["item_scores", "site_data"]
+__all__ = ["build_site_data", "collect_item_scores"]
 
 
-def site_data(root: Path, board: Board) -> SiteData:
-    """Lines, tasks, metrics, cells, overall tables, reported numbers, agreement, slices, previews and the log."""
+def build_site_data(root: Path, board: Board) -> SiteData:
+    """Collects lines, tasks, metrics, cells, overall tables, reported numbers, agreement, slices, previews, and log."""
     return {
         "version": __version__,
-        "lines": {line.id: _line(line, board) for line in sorted(board.lines, key=_standing)},
+        "lines": {line.id: _line(line, board) for line in sorted(board.lines, key=_sort_key)},
         "tasks": {label: _task(label, board) for label in board.tasks},
         "metrics": {name: _metric(name, board) for name in board.metrics},
         "cells": board.cells,
-        "overall": [one for rule in board.boards if (one := _overall(rule, board))["rows"]],
+        "overall": [one for rule in board.rules if (one := _overall(rule, board))["rows"]],
         "reported": [{"id": name, **to_builtins(source)} for name, source in board.reported.items()],
         "agreement": _agreement(board),
         "slices": {label: task_slices(board, label) for label in board.tasks},
@@ -56,10 +55,10 @@ def site_data(root: Path, board: Board) -> SiteData:
     }
 
 
-def item_scores(board: Board, task: str, metric: str) -> ItemScores:
-    """Scores of every item, the data of one comparison.
+def collect_item_scores(board: Board, task: str, metric: str) -> ItemScores:
+    """Collects the scores of all items, the data of one comparison.
 
-    They are not rounded: a comparison by them gives the wins and ties of `sabench compare`.
+    Scores are not rounded, so that a comparison gives the same wins and ties as `sabench compare`.
     """
     groups = board.groups(task)
     found = {}
@@ -70,13 +69,13 @@ def item_scores(board: Board, task: str, metric: str) -> ItemScores:
     return {"items": list(groups), "groups": list(groups.values()), "lines": found}
 
 
-def _standing(line: Line) -> tuple[int, str]:
-    """Sort key of selection lists: separators first, then lines that are not ranked."""
+def _sort_key(line: LeaderboardLine) -> tuple[int, str]:
+    """Returns the sort key of selection lists: separators first, then lines that are not ranked."""
     order = ("", "superseded", "withdrawn", "baseline", "oracle")
-    return order.index(line.standing), line.id
+    return order.index(line.unranked_reason), line.id
 
 
-def _line(line: Line, board: Board) -> LineData:
+def _line(line: LeaderboardLine, board: Board) -> LineData:
     header = line.submission.header
     separator, key = header.separator, (header.separator.name, header.separator.revision)
     entry = next(one for one in board.entries if one.event == "submitted" and one.key == key)
@@ -88,12 +87,12 @@ def _line(line: Line, board: Board) -> LineData:
         "name": line.name,
         "separator": separator.name,
         "revision": separator.revision,
-        "kind": kind_of(separator.name, separator.oracle),
-        "why": line.standing,
+        "kind": separator_kind(separator.name, separator.oracle),
+        "why": line.unranked_reason,
         "picked_by": line.picked_by,
         "page": f"{case_sensitive_name(separator.name)}.html",
         "date": entry.date,
-        "attempts": log.attempts(board.entries)[separator.name],
+        "attempts": log.count_attempts(board.entries)[separator.name],
         "summary": separator.summary,
         "authors": separator.authors,
         "licence": separator.licence,
@@ -106,7 +105,7 @@ def _line(line: Line, board: Board) -> LineData:
         "real_time_factor": _significant(sum(factors) / len(factors)) if factors else None,
         "peak_memory_mib": max(memory, default=None),
         "device_memory_mib": max(on_device, default=None),
-        "lag_ms": rounded(median(lags)) if lags else None,
+        "lag_ms": round_value(median(lags)) if lags else None,
         "machine": machine(header.hardware),
         "commands": sorted({" ".join(task.command) for task in header.tasks}),
         "seeds": sorted({task.seed for task in header.tasks}),
@@ -121,7 +120,7 @@ def _significant(value: float, digits: int = 3) -> float:
 
 def _task(label: str, board: Board) -> TaskData:
     task = board.tasks[label]
-    card = known_task(task.id)
+    card = find_task_card(task.id)
     return {
         "id": task.id,
         "version": task.version,
@@ -149,7 +148,7 @@ def _metric(name: str, board: Board) -> MetricData:
         "model": model_label(record),
         "summary": card.summary if card else "",
         "tolerance": card.tolerance if card else None,
-        "listeners": evidence_of(name, record.weights_sha256),
+        "listeners": find_evidence(name, record.weights_sha256),
     }
 
 
@@ -162,21 +161,21 @@ def _overall(rule: BoardRule, board: Board) -> OverallTable:
 
 
 def _rule(board: BoardRule) -> str:
-    """How the number of a board is computed, as text."""
+    """Describes how the value of an overall table is computed."""
     parts = [f"{name} ({', '.join(tasks)})" for name, tasks in board.parts.items()]
     outer = f"the mean over {len(parts)} parts of " if len(parts) > 1 else ""
     return f"{board.metric}: {outer}the mean over tasks of the mean over items. {'; '.join(parts)}."
 
 
 def _agreement(board: Board) -> list[Agreement]:
-    """Agreement of two metrics: Spearman's ρ over the estimates of one item, averaged over all items."""
+    """Computes the agreement of every two metrics: Spearman's ρ over the estimates of an item, averaged over items."""
     sums: dict[tuple[str, str], list[float]] = {}
     for task in board.tasks:
         names = list(board.cells.get(task, {}))
         for first, second in combinations(names, 2):
             sums.setdefault((first, second), []).extend(_within_items(board, task, first, second))
     return [
-        {"metrics": list(pair), "rho": rounded(math.fsum(found) / len(found)), "items": len(found)}
+        {"metrics": list(pair), "rho": round_value(math.fsum(found) / len(found)), "items": len(found)}
         for pair, found in sums.items()
         if found
     ]
@@ -195,13 +194,13 @@ def _within_items(board: Board, task: str, first: str, second: str) -> list[floa
 
 
 def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
-    """Previews: task -> items, with the paths of their files below the site; raises StoreError."""
+    """Reads task -> previews, with the paths of their files below the site; raises StoreError."""
     found: dict[str, list[PreviewData]] = {}
     for label in board.tasks:
         order = {item: place for place, item in enumerate(board.groups(label))}
         known = [(path, read_preview(path)) for path in (folder / case_sensitive_name(label)).glob(f"*/{ITEM}")]
-        if alien := [(path, one.item) for path, one in known if one.item not in order]:
-            raise StoreError(f"expected {alien[0][0]} to be of an item of {label}, found {alien[0][1]}")
+        if unknown := [(path, one.item) for path, one in known if one.item not in order]:
+            raise StoreError(f"expected {unknown[0][0]} to be of an item of {label}, found {unknown[0][1]}")
         for path, preview in sorted(known, key=lambda pair: order[pair[1].item]):
             digests = {line.id: _digest(line, label, preview.item) for line in board.lines}
             found.setdefault(label, []).append(
@@ -222,7 +221,7 @@ def _previews(folder: Path, board: Board) -> dict[str, list[PreviewData]]:
     return found
 
 
-def _digest(line: Line, label: str, item: str) -> str:
-    """SHA-256 of a line's estimate of an item; "" where it has none."""
+def _digest(line: LeaderboardLine, label: str, item: str) -> str:
+    """Returns the SHA-256 of a line's estimate of an item; "" without an estimate."""
     answers = line.submission.header.answers.get(label, {})
-    return answers.get(answer_file(answers, item, "target", line.picked_by) or "", "")
+    return answers.get(estimate_file(answers, item, "target", line.picked_by) or "", "")

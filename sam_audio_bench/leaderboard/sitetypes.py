@@ -1,4 +1,4 @@
-"""What the pages show, typed: the values of ``data.json``, which templates read by these names."""
+"""Types of the values of ``data.json``, which templates read by these names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 from sam_audio_bench.identity import Options
 from sam_audio_bench.leaderboard.evidence import Evidence
-from sam_audio_bench.leaderboard.records import Credit, Frame, LogEntry, PreviewAnswer
+from sam_audio_bench.leaderboard.records import Credit, Frame, LogEntry, PreviewEstimate
 
 __all__ = [
     "Agreement",
@@ -17,9 +17,9 @@ __all__ = [
     "MetricData",
     "OverallRow",
     "OverallTable",
-    "Placed",
     "PreviewData",
-    "Scored",
+    "RankFields",
+    "ScoreFields",
     "SiteData",
     "SliceCell",
     "TableRow",
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 
-class Placed(TypedDict, total=False):
-    """The rank of a line; absent where it is not ranked, or where nothing surely beats the mixture."""
+class RankFields(TypedDict, total=False):
+    """The rank of a line; absent if it is not ranked, or if nothing is surely better than the mixture."""
 
-    against: str  # the mixture: "better", "worse" or "unsure"; "" without one
+    against: str  # compared with the mixture: "better", "worse" or "unsure"; "" without a mixture
     rank: int
     rank_low: int
     rank_high: int
     letters: str  # shared by lines that do not differ significantly
 
 
-class Scored(Placed):
-    """A mean, how many items it rests on, and why it is not ranked."""
+class ScoreFields(RankFields):
+    """A mean score, its number of items, and why it is not ranked."""
 
     value: float | None
     low: float | None
@@ -52,21 +52,21 @@ class Scored(Placed):
     why: str  # "": it is ranked
 
 
-class Cell(Scored):
-    """A line's mean of one task by one metric."""
+class Cell(ScoreFields):
+    """A line's mean on one task by one metric."""
 
     n: int
-    trained_on: NotRequired[str]  # training data of the line that are of the same collections as the task's recordings
+    trained_on: NotRequired[str]  # training data of the separator from the same collections as the task's recordings
 
 
-class TableRow(Scored):
+class TableRow(ScoreFields):
     """A row of any table."""
 
     line: str
 
 
 class TaskRow(TableRow):
-    """A row of a task's table: the cell of the main metric, and all cells."""
+    """A row of a task's table: the values of the main metric, and all cells."""
 
     n: int
     trained_on: NotRequired[str]  # as in `Cell`
@@ -95,7 +95,7 @@ class OverallTable(TypedDict):
 
 
 class LineData(TypedDict):
-    """A line: its card, what ran, and what that took."""
+    """A line: its card, settings and cost."""
 
     name: str
     separator: str
@@ -166,7 +166,7 @@ class Agreement(TypedDict):
 
 
 class SliceCell(TypedDict):
-    """A line in one slice, and in the items elsewhere; see `run.slices.SliceRow`."""
+    """A line in one slice compared with the other items; see `run.slices.SliceRow`."""
 
     line: str
     attribute: str
@@ -181,19 +181,19 @@ class SliceCell(TypedDict):
     difference: float | None
     difference_low: float | None
     difference_high: float | None
-    p: float | None  # by Holm
+    p: float | None  # corrected by Holm
     surely_worse: bool
     untested: str
     worst: list[str]  # items
 
 
 class TaskSlices(TypedDict):
-    """Where separators fail on a task."""
+    """Scores of separators by slices of a task's items."""
 
-    source: str  # the line whose submission stated the attributes first; "": none has any
+    source: str  # the line whose submission first stated the attributes; "": none did
     rows: list[SliceCell]
     small: list[str]  # slices with too few recordings
-    notes: list[str]  # what could not be compared, and who disagrees
+    notes: list[str]  # what could not be compared, and which submissions disagree
 
 
 class PreviewData(TypedDict):
@@ -205,7 +205,7 @@ class PreviewData(TypedDict):
     seconds: float
     frames: list[Frame]
     credits: list[Credit]
-    answers: dict[str, PreviewAnswer]  # by line
+    answers: dict[str, PreviewEstimate]  # by line
     folder: str  # below the site
     has_reference: bool
     has_rest: bool  # the mixture without the reference

@@ -1,8 +1,8 @@
-"""One submission on disk: ``submission.json``, ``scores.parquet`` and, where there are some, attributes and audio.
+"""One submission on disk: ``submission.json``, ``scores.parquet`` and, if present, attributes and audio.
 
 results/<separator>/<revision>/submission.json
-                               scores.parquet          the columns of a run's, ``task`` with version and split
-                               attributes.parquet      what is known of the items, see `attributes`
+                               scores.parquet          the columns of a run's scores, ``task`` with version and split
+                               attributes.parquet      attributes of the items, see `attributes`
                                audio/<task>/<file>     as in the run folders
 """
 
@@ -18,7 +18,6 @@ from msgspec import UNSET
 
 from sam_audio_bench.files import case_sensitive_name, safe_name
 from sam_audio_bench.leaderboard import attributes, safe_io
-from sam_audio_bench.leaderboard.labels import REPORTED, kind_of
 from sam_audio_bench.leaderboard.records import (
     Aggregate,
     SubmissionRecord,
@@ -27,95 +26,115 @@ from sam_audio_bench.leaderboard.records import (
     read_record,
 )
 from sam_audio_bench.records import MetricRecord
+from sam_audio_bench.separators.catalogue import BASELINES, CARDS
 from sam_audio_bench.stats.summary import SummaryRow, summarise
 from sam_audio_bench.tasks.attributes import Attributes
 
 __all__ = [
     "HEADER",
+    "REPORTED",
     "SCORES",
     "Submission",
-    "aggregates",
-    "answer_file",
+    "compute_aggregates",
+    "estimate_file",
     "find_submissions",
     "metric_records",
+    "separator_kind",
+    "submission_folder",
 ]
 
 HEADER = "submission.json"
 SCORES = "scores.parquet"
-_SUFFIXES = (".flac", ".wav")  # of stored answers
+REPORTED = "reported"
+"""Folder of the numbers reported in papers, beside the separators' folders."""
+
+_SUFFIXES = (".flac", ".wav")  # of stored estimates
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A separator's revision with its scores."""
+    """One revision of a separator with its scores."""
 
     path: Path
     header: SubmissionRecord
 
     @classmethod
     def read(cls, path: Path) -> Submission:
-        """Reads the header; raises StoreError, which is SchemaError where it breaks its schema."""
+        """Reads the header; raises StoreError, or SchemaError if it violates its schema."""
         return cls(path, read_record(path / HEADER, SubmissionRecord, "a submission"))
 
     @property
     def separator(self) -> str:
-        """Its name."""
+        """Name of the separator."""
         return self.header.separator.name
 
     @property
     def revision(self) -> str:
-        """Its revision."""
+        """Revision of the separator."""
         return self.header.separator.revision
 
     @property
     def oracle(self) -> bool:
-        """Whether it was shown the references."""
+        """Whether the separator was given the references."""
         return self.kind == "oracle"
 
     @property
     def kind(self) -> str:
-        """One of "separator", "baseline" and "oracle"."""
-        return kind_of(self.separator, self.header.separator.oracle)
+        """Kind of the separator: "separator", "baseline" or "oracle"."""
+        return separator_kind(self.separator, self.header.separator.oracle)
 
     @cached_property
     def tasks(self) -> dict[str, SubmittedTask]:
-        """Task records by label."""
+        """Label -> task record."""
         return {task.label: task for task in self.header.tasks}
 
     @cached_property
     def metrics(self) -> dict[str, MetricRecord]:
-        """The identity of each of its metrics."""
+        """Id -> record of each metric."""
         return metric_records(self.header.metrics)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """One row per score, as in scores.parquet."""
-        return safe_io.scores(self.path / SCORES)
+        """The table of scores.parquet, one row per score."""
+        return safe_io.read_scores(self.path / SCORES)
 
     @cached_property
     def attributes(self) -> Mapping[str, Attributes]:
-        """Of the items, by the label of their task; empty where it was submitted without any; raises StoreError."""
+        """Label of a task -> attributes of its items; empty if none were submitted; raises StoreError."""
         return {} if self.header.attributes_sha256 is UNSET else attributes.read(self.path / attributes.ATTRIBUTES)
 
 
+def submission_folder(results: Path, separator: str, revision: str) -> Path:
+    """Returns the folder of a submission."""
+    return results / case_sensitive_name(separator) / case_sensitive_name(revision)
+
+
+def separator_kind(separator: str, oracle: bool) -> str:
+    """Returns the kind of a separator: "oracle", "baseline" or "separator"."""
+    built_in = CARDS.get(separator)
+    if oracle or (built_in is not None and built_in.oracle):
+        return "oracle"
+    return "baseline" if separator in BASELINES else "separator"
+
+
 def metric_records(metrics: Iterable[SubmittedMetric]) -> dict[str, MetricRecord]:
-    """Records of metrics by id."""
+    """Returns id -> record of metrics."""
     return {metric.id: metric.record for metric in metrics}
 
 
-def aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[Aggregate]:
-    """Aggregates of a submission: one record per task, picker and metric, sorted, computed from its rows alone."""
+def compute_aggregates(scores: pd.DataFrame, metrics: Mapping[str, MetricRecord]) -> list[Aggregate]:
+    """Computes the aggregates of a submission from its rows: one record per task, picker and metric, sorted."""
     rows: Sequence[SummaryRow] = summarise(scores, metrics)
     found = [Aggregate(**{name: getattr(row, name) for name in Aggregate.__struct_fields__}) for row in rows]
     return sorted(found, key=lambda aggregate: aggregate.key)
 
 
-def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> str | None:
-    """Name of the file with an estimate of an item; None where the submission states none.
+def estimate_file(answers: Mapping[str, str], item: str, part: str, picked_by: str | None) -> str | None:
+    """Finds the name of the file with an estimate of an item; None if the submission states none.
 
     Args:
-        answers: of the task, by file name.
-        item: its id.
+        answers: file name -> digest, of the task.
+        item: id of the item.
         part: "target" or "residual".
         picked_by: the picker that chose the estimate; None or "": the first candidate.
     """
@@ -129,7 +148,7 @@ def answer_file(answers: Mapping[str, str], item: str, part: str, picked_by: str
 
 
 def find_submissions(results: Path) -> list[Path]:
-    """Folders of submissions below a results folder, sorted by separator and revision; links are not followed."""
+    """Finds the folders of submissions in a results folder, sorted; links are not followed."""
     found = (path.parent for path in results.glob(f"*/*/{HEADER}"))
     return sorted(
         path for path in found if path.parent.name != REPORTED and not path.is_symlink() | path.parent.is_symlink()

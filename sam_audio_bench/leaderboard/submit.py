@@ -1,4 +1,4 @@
-"""Turns finished runs into a submission, atomically."""
+"""Adds finished runs to a leaderboard as submissions, atomically."""
 
 from __future__ import annotations
 
@@ -18,64 +18,72 @@ from pyarrow import parquet
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import case_sensitive_name, dump_json, sha256, write_json
 from sam_audio_bench.leaderboard import attributes, log, safe_io
-from sam_audio_bench.leaderboard.card import Card, card_of
-from sam_audio_bench.leaderboard.labels import BASELINES, REPORTED, folder_of
-from sam_audio_bench.leaderboard.names import look_alikes, name_fault
+from sam_audio_bench.leaderboard.card import Card, build_card
+from sam_audio_bench.leaderboard.name_checks import look_alikes, name_fault
 from sam_audio_bench.leaderboard.records import (
     SeparatorRecord,
     SubmissionRecord,
     SubmittedMetric,
     SubmittedTask,
 )
-from sam_audio_bench.leaderboard.submission import HEADER, SCORES, Submission, aggregates, metric_records
+from sam_audio_bench.leaderboard.submission import (
+    HEADER,
+    REPORTED,
+    SCORES,
+    Submission,
+    compute_aggregates,
+    metric_records,
+    submission_folder,
+)
 from sam_audio_bench.leaderboard.validate import ValidationProblem, check_submission
 from sam_audio_bench.plugins import find_card
 from sam_audio_bench.records import ESTIMATE_PARTS, MetricRecord, StoredEstimate, to_builtins
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.store import SCORE_COLUMNS, SCORE_TYPES, RunFolder
+from sam_audio_bench.separators.catalogue import BASELINES
 from sam_audio_bench.stats.cost import cost_of
 from sam_audio_bench.types import Status
 
-__all__ = ["Submitted", "submit"]
+__all__ = ["SubmitResult", "submit"]
 
 _SHOWN = 5  # problems in a message
-_DIGITS = 12  # of a digest that serves as a revision
+_DIGITS = 12  # of a digest used as a revision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Submitted:
+class SubmitResult:
     """A submission that was, or would be, added to a leaderboard."""
 
     folder: Path
     header: SubmissionRecord
     size: int  # bytes
     written: bool
-    note: str = ""  # why it was not
+    note: str = ""  # why it was not written
 
 
 def submit(
     runs: Sequence[Path | str], to: Path, *, card: Path | None = None, revision: str | None = None,
     with_audio: bool = False, dry_run: bool = False, tell: Callable[[str], None] | None = None,
-) -> list[Submitted]:  # fmt: skip
-    """Adds the separators of finished runs to a leaderboard, each as one submission; other runs are passed over.
+) -> list[SubmitResult]:  # fmt: skip
+    """Adds the separators of finished runs to a leaderboard, each as one submission; other runs are skipped.
 
-    A baseline that the leaderboard already has, with these tasks and metrics, is left as it is, since `sabench eval`
-    always runs ``mixture`` too.
+    A baseline that the leaderboard already has with these tasks and metrics is skipped too, since `sabench eval` always
+    runs ``mixture``.
 
     Args:
-        runs: run folders, or folders that hold them.
+        runs: run folders, or folders that contain them.
         to: the leaderboard, with ``results/`` and ``log.jsonl``; created if needed.
         card: TOML or JSON that describes the separator; not needed for built-in ones.
-        revision: of the separator; None: its model's, else the digest of its weights, else that of its estimates.
-        with_audio: include the audio, so that anyone can score it again.
+        revision: revision of the separator; None: that of its model, or else the digest of its weights or estimates.
+        with_audio: include the audio, so that anyone can recompute the scores.
         dry_run: check everything, write nothing.
-        tell: called with a sentence about each run that is passed over, being unfinished, of a part of a task or of a
-            task that no leaderboard knows; and about attributes that are left out.
+        tell: called with a sentence about each run that is skipped because it is unfinished, covers part of a task, or
+            has a task without a card; and about attributes that are left out.
 
     Raises:
-        UsageError: no run that can be submitted, or runs that cannot be together. Precondition: no run, or a submission
-            that is there already. StoreError: a run whose files are damaged or do not pass the validation.
+        UsageError: no run that can be submitted, or runs that cannot be combined. Precondition: no run, or a submission
+            that already exists. StoreError: a run whose files are damaged or do not pass the validation.
     """
     say = tell or (lambda _: None)
     folders = _whole([RunFolder.open(path) for path in find_runs(runs)], say)
@@ -86,7 +94,7 @@ def submit(
     if (card or revision) and len(names) > 1:
         raise UsageError(f"expected runs of one separator with --card or --revision, found {', '.join(names)}")
     with (
-        nullcontext() if dry_run else log.writing(to),
+        nullcontext() if dry_run else log.write_lock(to),
         tempfile.TemporaryDirectory(prefix=".submitting-", dir=None if dry_run else to) as temporary,
     ):
         staged = []
@@ -102,45 +110,45 @@ def submit(
 def _stage(
     goal: Path, name: str, folders: Sequence[RunFolder], to: Path, card: Path | None, revision: str | None,
     say: Callable[[str], None], *, with_audio: bool,
-) -> Submitted:  # fmt: skip
+) -> SubmitResult:  # fmt: skip
     """Writes a submission to a staging folder and checks it."""
     _check_name(name, to)
-    answers = {_label(folder): _answers(folder) for folder in folders}
-    header = _header(name, folders, card_of(name, card), answers, revision, with_audio=with_audio)
-    known = attributes.pack({_label(folder): attributes.of_run(folder, say) for folder in folders})
+    answers = {_label(folder): _estimate_digests(folder) for folder in folders}
+    header = _header(name, folders, build_card(name, card), answers, revision, with_audio=with_audio)
+    known = attributes.to_parquet({_label(folder): attributes.run_attributes(folder, say) for folder in folders})
     if known:
         header = structs.replace(header, attributes_sha256=sha256(known))
     if fault := name_fault(header.separator.revision):
-        raise UsageError(f"revision of {name}: {fault}; say --revision")
-    place = folder_of(to / "results", name, header.separator.revision)
+        raise UsageError(f"revision of {name}: {fault}; state another one with --revision")
+    place = submission_folder(to / "results", name, header.separator.revision)
     earlier = sorted(place.parent.glob(f"*/{HEADER}"))
     if name in BASELINES and any(_covers(Submission.read(path.parent).header, header) for path in earlier):
-        note = f"{name} is there already"
-        return Submitted(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
+        note = f"{name} is on the leaderboard already"
+        return SubmitResult(folder=earlier[-1].parent, header=header, size=0, written=False, note=note)
     if place.exists():
         header = _next_revision(place, header, chosen=revision is not None)
-        place = folder_of(to / "results", name, header.separator.revision)
+        place = submission_folder(to / "results", name, header.separator.revision)
     _write(goal, header, folders, known)
     problems, submission = check_submission(goal, moving=True)
     if problems or submission is None:
         raise StoreError(_explain(name, problems))
-    size = sum(path.stat().st_size for path in safe_io.files_below(goal))
-    return Submitted(folder=place, header=submission.header, size=size, written=True)
+    size = sum(path.stat().st_size for path in safe_io.walk_files(goal))
+    return SubmitResult(folder=place, header=submission.header, size=size, written=True)
 
 
 def _check_name(name: str, to: Path) -> None:
-    """Raises UsageError for a name that readers would take for another one."""
+    """Raises UsageError for a name that readers could mistake for another one."""
     if case_sensitive_name(name) == REPORTED:
-        raise UsageError(f"expected another name than {name!r}, which is the folder of papers' numbers")
+        raise UsageError(f"expected another name than {name!r}, which is the folder of reported numbers")
     if fault := name_fault(name):
-        raise UsageError(f"{fault}; a separator is called by its attribute `name`")
+        raise UsageError(f"{fault}; the attribute `name` of a separator sets its name")
     known = sorted({entry.separator for entry in log.read(to)} - {name})
     if other := dict(look_alikes([*known, name])).get(name):
         raise UsageError(f"expected a name that looks like no other, found {name!r} where {other!r} is known")
 
 
-def _publish(to: Path, staged: Sequence[tuple[Submitted, Path]]) -> None:
-    """Moves everything to its final folder, then logs it in one step; a failure before that undoes everything."""
+def _publish(to: Path, staged: Sequence[tuple[SubmitResult, Path]]) -> None:
+    """Moves everything to its final folder, then logs it in one step; an earlier failure undoes everything."""
     before = _content(to / log.LOG)
     try:
         for one, folder in staged:
@@ -169,23 +177,22 @@ def _undo(place: Path, staged: Path, to: Path) -> None:
 
 
 def _covers(known: SubmissionRecord, header: SubmissionRecord) -> bool:
-    """Whether a submission has every task and metric of another one, computed in the same way."""
+    """Whether a submission has all tasks and metrics of another one, computed in the same way."""
     columns = [{(one.task, one.metric) for one in each.aggregates} for each in (known, header)]
     same = metric_records(known.metrics).items() >= metric_records(header.metrics).items()
     return same and columns[0] >= columns[1] and not _adds_attributes(known, header)
 
 
 def _adds_attributes(known: SubmissionRecord, header: SubmissionRecord) -> bool:
-    """Whether a submission has attributes of its items, and an earlier one none."""
+    """Whether a submission has attributes of its items and an earlier one has none."""
     return known.attributes_sha256 is UNSET and header.attributes_sha256 is not UNSET
 
 
 def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> SubmissionRecord:
-    """The same revision with other scores, as after `sabench score`, or with attributes at last, is called
-    ``<revision>+2`` and so on.
+    """Names the same revision with other scores, as after `sabench score`, or with new attributes ``<revision>+2`` etc.
 
     Raises:
-        Precondition: the same scores were submitted already, or the revision was stated by the user.
+        Precondition: the same scores were already submitted, or the user stated the revision.
     """
     base, number, revision = header.separator.revision, 1, header.separator.revision
     while place.exists():
@@ -194,7 +201,7 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
         if chosen or (same and not _adds_attributes(known, header)):
             raise Precondition(
                 f"expected a new revision of {header.separator.name}, found {place}, which was submitted already; "
-                "say --revision"
+                "state it with --revision"
             )
         number += 1
         revision = f"{base}+{number}"
@@ -203,7 +210,7 @@ def _next_revision(place: Path, header: SubmissionRecord, *, chosen: bool) -> Su
 
 
 def _whole(folders: Sequence[RunFolder], tell: Callable[[str], None]) -> list[RunFolder]:
-    """The runs that can be submitted; raises UsageError where there is none."""
+    """Returns the runs that can be submitted; raises UsageError if there is none."""
     found, reasons = [], []
     for folder in folders:
         try:
@@ -220,7 +227,7 @@ def _whole(folders: Sequence[RunFolder], tell: Callable[[str], None]) -> list[Ru
 
 
 def _check_run(folder: RunFolder) -> None:
-    """One sentence for each reason why a run cannot be submitted."""
+    """Raises UsageError if a run cannot be submitted, with the reason in one sentence."""
     header, task = folder.header, folder.header.task
     if header.status not in ("success", "partial"):
         raise UsageError(f"expected a finished run, found status {header.status} in {folder.path}; run it again")
@@ -228,11 +235,11 @@ def _check_run(folder: RunFolder) -> None:
         raise StoreError(f"expected all scores in {folder.path}, found {len(folder.lost)} items without; run it again")
     if header.shard is not None:
         raise UsageError(
-            f"expected a whole run, found a shard in {folder.path}; put them together with `sabench merge`"
+            f"expected a whole run, found a shard in {folder.path}; combine the shards with `sabench merge`"
         )
     if find_card("tasks", task.id) is None or task.prompts != "given":
         raise UsageError(
-            f"expected a task of the catalogue or of an installed plugin, asked by its own prompts, found {task.id} "
+            f"expected a task of the catalogue or of an installed plugin, with its own prompts, found {task.id} "
             f"in {folder.path}; `sabench list tasks` names them"
         )
     if len(folder.items) < task.items:
@@ -246,8 +253,8 @@ def _label(folder: RunFolder) -> str:
     return folder.header.task.label
 
 
-def _answers(folder: RunFolder) -> dict[str, str]:
-    """Digest of every scored estimate, computed from the files themselves."""
+def _estimate_digests(folder: RunFolder) -> dict[str, str]:
+    """Returns file name -> digest of every scored estimate, computed from the files themselves."""
     found: dict[str, str] = {}
     for record in folder.items.values():
         if record.failed:
@@ -256,11 +263,11 @@ def _answers(folder: RunFolder) -> dict[str, str]:
         for estimate in estimates:
             for part in ESTIMATE_PARTS:
                 name = str(getattr(estimate, part))
-                found[name] = safe_io.digest(folder.path / "audio" / name)
+                found[name] = safe_io.file_digest(folder.path / "audio" / name)
                 if found[name] != getattr(estimate.sha256, part):
                     raise StoreError(
                         f"expected the estimate that was scored at {folder.path / 'audio' / name}, found another; "
-                        "run the evaluation again, which makes it anew"
+                        "run the evaluation again, which recreates it"
                     )
     return dict(sorted(found.items()))
 
@@ -275,7 +282,7 @@ def _header(
     for one, other in pairwise(folders):
         if _label(one) == _label(other):
             raise UsageError(
-                f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; name one"
+                f"expected one run of {_label(one)} by {name}, found {one.path} and {other.path}; choose one"
             )
     first, model = folders[0].header, folders[0].header.model
     weights = model.weights_sha256 if isinstance(model.weights_sha256, str) else None
@@ -302,8 +309,8 @@ def _header(
         commit=first.git.commit if first.git else None,
         tasks=[_task(folder) for folder in folders],
         metrics=[_metric(record) for record in metrics.values()],
-        aggregates=aggregates(_scores(folders), metrics),
-        scores_sha256="",  # known once they are written
+        aggregates=compute_aggregates(_scores(folders), metrics),
+        scores_sha256="",  # known once the scores are written
         has_audio=with_audio,
         answers=answers,
     )
@@ -312,7 +319,7 @@ def _header(
 def _task(folder: RunFolder) -> SubmittedTask:
     header, scores = folder.header, folder.frame()
     scored = set(scores["metric"])
-    chosen = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # by the separator itself, too
+    pickers = [name for name in scores["picked_by"].unique() if isinstance(name, str)]  # or the separator itself
     task, timing = header.task, header.timing
     cost = cost_of([header], list(folder.items.values()))
     return SubmittedTask(
@@ -327,7 +334,7 @@ def _task(folder: RunFolder) -> SubmittedTask:
         metrics=[record.id for record in header.metrics if record.id in scored],
         seed=header.seed,
         candidates=header.candidates,
-        picker=header.picker.name if header.picker else next(iter(chosen), None),
+        picker=header.picker.name if header.picker else next(iter(pickers), None),
         align=header.align,
         stereo=header.stereo,
         real_time_factor=timing.real_time_factor if timing else None,
@@ -339,12 +346,12 @@ def _task(folder: RunFolder) -> SubmittedTask:
 
 
 def _metric(record: MetricRecord) -> SubmittedMetric:
-    """A metric as submissions tell of it."""
+    """Converts a metric record to that of submissions."""
     return SubmittedMetric(**{name: getattr(record, name) for name in SubmittedMetric.__struct_fields__})
 
 
 def _without_place(word: str) -> str:
-    """Reduces an absolute path, which reveals a user and a machine, to its last part."""
+    """Reduces an absolute path, which could reveal a user and a machine, to its last part."""
     return Path(word).name if Path(word).is_absolute() else word
 
 
@@ -379,7 +386,7 @@ def _write(folder: Path, header: SubmissionRecord, folders: Sequence[RunFolder],
             goal.mkdir(parents=True)
             for name in header.answers[_label(run)]:
                 shutil.copyfile(run.path / "audio" / name, goal / name)
-    header = structs.replace(header, scores_sha256=safe_io.digest(folder / SCORES))
+    header = structs.replace(header, scores_sha256=safe_io.file_digest(folder / SCORES))
     write_json(folder / HEADER, to_builtins(header))
 
 

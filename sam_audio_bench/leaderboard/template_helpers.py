@@ -1,4 +1,4 @@
-"""Filters and functions of the HTML templates: formatted numbers, sorted and sectioned rows, and figures."""
+"""Filters and functions for the HTML templates: formatted numbers, sorted and grouped rows, and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.leaderboard import figures
-from sam_audio_bench.leaderboard.records import PreviewAnswer, Quantity, ReportedNumbers
+from sam_audio_bench.leaderboard.records import PreviewEstimate, Quantity, ReportedNumbers
 from sam_audio_bench.leaderboard.sitetypes import (
     Agreement,
     Cell,
@@ -21,64 +21,64 @@ from sam_audio_bench.leaderboard.sitetypes import (
     MetricData,
     OverallTable,
     PreviewData,
-    Scored,
+    ScoreFields,
     SiteData,
     TableRow,
     TaskRow,
 )
 from sam_audio_bench.render.numbers import amount, mebibytes, number, p_value, plain
-from sam_audio_bench.stats.slices import FEWEST
+from sam_audio_bench.stats.slices import MIN_RECORDINGS
 
-__all__ = ["FILTERS", "heard", "template_globals"]
+__all__ = ["FILTERS", "sound_anchors", "template_globals"]
 
 _Row = TypeVar("_Row", bound=TableRow)
 _MOST_SPOKES, _LEAST_MEASURED = 8, 3  # tasks; separators
-_ENDS = {"dB": (-30.0, 30.0)}  # outermost limits of the bars: a few scores can lie far outside the others
+_ENDS = {"dB": (-30.0, 30.0)}  # widest axis of the bars, since a few scores can lie far outside the others
 
 
 def template_globals(data: SiteData, sources: Mapping[str, ReportedNumbers]) -> dict[str, object]:
-    """Globals of the templates: `data.json`, figures, and functions of them."""
+    """Returns the globals of the templates: `data.json`, figures, and functions of them."""
     bound: tuple[Callable[..., object], ...] = (
-        ends, sections, task_rows, cost, strengths, shows_radar, box_lines, answers, heard, heard_on, labels_of, counts,
-        matrix, mixture, slice_figure,
+        bar_limits, sections, task_rows, cost_figures, strengths, shows_radar, box_lines, previewed_estimates,
+        sound_anchors, first_sound, labels_of, counts, agreement_matrix, mixture_score, slice_figure,
     )  # fmt: skip
     own = {function.__name__: partial(function, data) for function in bound}
     return {
         "data": data,
         "figures": figures,
         "bar": bar,
-        "fewest": FEWEST,
+        "fewest": MIN_RECORDINGS,
         "reported": partial(reported, sources.values()),
         "only": lambda source: reported([sources[source]]),
         **own,
     }
 
 
-def interval(cell: Scored, digits: int = 2) -> str:
-    """The interval of a mean."""
+def interval(cell: ScoreFields, digits: int = 2) -> str:
+    """Formats the interval of a mean."""
     if cell["low"] is None:
         return "interval unknown: one recording" if cell["value"] is not None else ""
     return f"{number(cell['low'], digits)} to {number(cell['high'], digits)}"
 
 
 def quantity(value: float, unit: str) -> str:
-    """A reported number with as many digits as its source gives: percentages as +36 or −5.5, ratings as 3.20."""
+    """Formats a reported number with the digits of its source: percentages as +36 or −5.5, ratings as 3.20."""
     return f"{value:+g}".replace("-", "−") if unit == "%" else number(value)
 
 
 def listeners(metric: MetricData) -> str:
-    """The lowest and the highest agreement of a metric with listeners; "" where none were asked."""
+    """Formats the lowest and the highest agreement of a metric with listeners; "" without evidence."""
     found = sorted(one.pcc for one in metric["listeners"])
     return " to ".join(number(value) for value in dict.fromkeys((*found[:1], *found[-1:])))
 
 
 def names(values: Iterable[str]) -> str:
-    """Values joined by commas."""
+    """Joins values by commas."""
     return ", ".join(values) or "none stated"
 
 
 def describe_spans(spans: Iterable[tuple[str, float, float]]) -> str:
-    """The spans of a prompt as text.
+    """Describes the spans of a prompt.
 
     >>> describe_spans([("+", 1.0, 4.25), ("-", 5.0, 6.0)])
     'present 1.0 to 4.2 s, absent 5.0 to 6.0 s'
@@ -88,7 +88,7 @@ def describe_spans(spans: Iterable[tuple[str, float, float]]) -> str:
 
 
 def is_web_link(link: str) -> bool:
-    """Whether a link is http(s); anything else, such as ``javascript:``, is shown as plain text."""
+    """Whether a link is http(s); any other, such as ``javascript:``, is shown as plain text."""
     return link.lower().startswith(("https://", "http://"))
 
 
@@ -99,26 +99,26 @@ FILTERS = {
 }  # fmt: skip
 
 
-def bar(cell: Scored, ends: tuple[float, float], kind: str, nothing: float | None = None) -> str:
-    """A mean and its interval between the ends of its column, with a line where the mixture stands."""
+def bar(cell: ScoreFields, ends: tuple[float, float], kind: str, nothing: float | None = None) -> str:
+    """Draws a mean and its interval between the ends of its column, with a line at the score of the mixture."""
     return "" if cell["value"] is None else figures.bar(cell["value"], cell["low"], cell["high"], ends, kind, nothing)
 
 
-def mixture(data: SiteData, rows: Iterable[TableRow]) -> float | None:
-    """What doing nothing scores in a table."""
+def mixture_score(data: SiteData, rows: Iterable[TableRow]) -> float | None:
+    """Returns the score of the mixture, which does nothing, in a table."""
     own = (row for row in rows if row["why"] == "baseline" and data["lines"][row["line"]]["separator"] == "mixture")
     return next((row["value"] for row in own), None)
 
 
 def counts(data: SiteData) -> dict[str, int]:
-    """How many separators, baselines and oracles there are, whatever their revisions and pickers."""
+    """Counts separators, baselines and oracles, regardless of their revisions and pickers."""
     found = {kind: {line["separator"] for line in data["lines"].values() if line["kind"] == kind}
              for kind in ("separator", "baseline", "oracle")}  # fmt: skip
     return {kind: len(own) for kind, own in found.items()}
 
 
-def ends(data: SiteData, metric: str, rows: Sequence[TableRow]) -> tuple[float, float]:
-    """Axis limits of a column's bars: the extremes of all intervals except those of ``silence``, within `_ENDS`."""
+def bar_limits(data: SiteData, metric: str, rows: Sequence[TableRow]) -> tuple[float, float]:
+    """Returns the axis limits of a column's bars: the extremes of all intervals except ``silence``, within `_ENDS`."""
     own = [row for row in rows if data["lines"][row["line"]]["separator"] != "silence"]
     known = [bound for row in own for bound in (row["value"], row["low"], row["high"]) if bound is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -127,16 +127,16 @@ def ends(data: SiteData, metric: str, rows: Sequence[TableRow]) -> tuple[float, 
 
 
 def sections(data: SiteData, rows: list[_Row]) -> list[tuple[str, list[_Row]]]:
-    """Rows divided into sections: ranked, not ranked (by reason), baselines, oracles."""
+    """Groups rows into sections: ranked, not ranked (by reason), baselines, oracles."""
     headings = {
         "ranked": "",
         "items missing": "Not ranked: items or tasks without a score",
         "tasks missing": "Not ranked: items or tasks without a score",
-        "own judge": "Not ranked: chosen by the model that scores here",
+        "own judge": "Not ranked: picked by the judge that scores them",
         "superseded": "Earlier revisions",
         "withdrawn": "Withdrawn",
         "baseline": "Baselines, which do nothing",
-        "oracle": "Oracles, which are shown the answer",
+        "oracle": "Oracles, which are given the reference",
     }
     found: dict[str, list[_Row]] = {text: [] for text in headings.values()}
     for row in rows:
@@ -145,7 +145,7 @@ def sections(data: SiteData, rows: list[_Row]) -> list[tuple[str, list[_Row]]]:
 
 
 def task_rows(data: SiteData, label: str) -> list[TaskRow]:
-    """Lines of a task with one cell per metric, best by the main metric first."""
+    """Returns the lines of a task with one cell per metric, best by the main metric first."""
     task, cells = data["tasks"][label], data["cells"][label]
     sign = -1 if data["metrics"][task["main"]]["higher_is_better"] else 1
     names = [name for name in data["lines"] if any(name in column for column in cells.values())]
@@ -160,8 +160,8 @@ def task_rows(data: SiteData, label: str) -> list[TaskRow]:
     return sorted(rows, key=lambda row: (row["value"] is None, sign * (row["value"] or 0.0), row["line"]))
 
 
-def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
-    """Quality against real-time factor and against number of parameters, where at least two lines state them."""
+def cost_figures(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
+    """Plots quality against real-time factor and against number of parameters, if at least two lines state them."""
     found = []
     metric = data["metrics"][board["metric"]]
     costs: dict[str, Callable[[LineData], float | None]] = {
@@ -184,38 +184,38 @@ def cost(data: SiteData, board: OverallTable) -> list[tuple[str, Markup]]:
             figure = figures.pareto(
                 points, x_label=label, y_label=f"{board['metric']} {metric['unit']}".strip(),
                 higher_is_better=metric["higher_is_better"], title=f"{board['title']} against {label}",
-                nothing=mixture(data, board["rows"]),
+                nothing=mixture_score(data, board["rows"]),
             )  # fmt: skip
             found.append((label, figure))
     return found
 
 
 def _time_factor(line: LineData) -> float | None:
-    """A factor of zero is one that nobody measured."""
+    """Returns the real-time factor of a line; None if it is unknown or 0, which means that it was not measured."""
     factor = line["real_time_factor"]
     return factor if factor is not None and factor > 0 else None
 
 
 def _interesting(data: SiteData, name: str, why: str) -> bool:
-    """Leaves out silence and oracles, whose scores would compress the axis, and withdrawn or superseded lines."""
+    """Whether a line is plotted: not silence or oracles, whose scores would compress the axis, nor retired lines."""
     silent = data["lines"][name]["separator"] == "silence"
     return not silent and why not in ("oracle", "withdrawn", "superseded")
 
 
 @dataclass(frozen=True)
 class Strength:
-    """A line's main score on a task."""
+    """A line's main score on a task, compared with the other lines."""
 
     task: str
     metric: str
     cell: Cell
-    spoke: tuple[str, float]  # of the radar: a name, and where it lies from the worst score, 0, to the best one, 1
+    spoke: tuple[str, float]  # of the radar: a name, and the position from the worst score, 0, to the best one, 1
     ends: tuple[float, float]  # the worst and the best score
-    nothing: float | None  # that of the mixture
+    nothing: float | None  # score of the mixture
 
 
 def strengths(data: SiteData, name: str) -> list[Strength]:
-    """A line's main score on each of its tasks, and where it lies between the worst and the best one there."""
+    """Returns a line's main score on each of its tasks, and its position between the worst and the best score."""
     found = []
     for label, task in data["tasks"].items():
         if label not in data["lines"][name]["tasks"]:
@@ -239,12 +239,12 @@ def strengths(data: SiteData, name: str) -> list[Strength]:
 
 
 def shows_radar(data: SiteData, found: Sequence[Strength]) -> bool:
-    """Whether a radar can be read: of few tasks, and with separators enough for a best and a worst one."""
+    """Whether a radar chart is readable: few tasks, and enough separators for a best and a worst one."""
     return 3 <= len(found) <= _MOST_SPOKES and counts(data)["separator"] >= _LEAST_MEASURED
 
 
 def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str, str, list[float]]]:
-    """Lines for `figures.boxes`, best first, without silence: one point far away would compress the rest."""
+    """Returns lines for `figures.boxes`, best first, without silence, whose outlying score would compress the axis."""
     sign = -1 if data["metrics"][metric]["higher_is_better"] else 1
     found = []
     for name, values in scores["lines"].items():
@@ -254,22 +254,22 @@ def box_lines(data: SiteData, metric: str, scores: ItemScores) -> list[tuple[str
     return sorted(found, key=lambda one: sign * sum(one[2]) / len(one[2]))
 
 
-def answers(data: SiteData, item: PreviewData) -> list[tuple[str, PreviewAnswer]]:
-    """Lines with an estimate of a previewed item, and its preview, in the order of all lists; one estimate once."""
+def previewed_estimates(data: SiteData, item: PreviewData) -> list[tuple[str, PreviewEstimate]]:
+    """Returns the lines with an estimate of a previewed item, and its preview, in display order, without duplicates."""
     found = {item["answers"][name].stem: name for name in reversed(data["lines"]) if name in item["answers"]}
     return [(name, item["answers"][name]) for name in data["lines"] if name in found.values()]
 
 
-def heard(data: SiteData, label: str) -> dict[str, dict[str, str]]:
-    """Item -> line -> the part of the page of items where its answer is heard."""
+def sound_anchors(data: SiteData, label: str) -> dict[str, dict[str, str]]:
+    """Returns item -> line -> anchor of its estimate on the page of items."""
     return {
         item["item"]: {name: f"{item['item']}/{answer.stem}" for name, answer in item["answers"].items()}
         for item in data["listen"].get(label, [])
     }
 
 
-def heard_on(data: SiteData, labels: Iterable[str], name: str) -> tuple[str, str] | None:
-    """The first of some tasks an answer of a line to which is heard, and where on its page of items; None: of none."""
+def first_sound(data: SiteData, labels: Iterable[str], name: str) -> tuple[str, str] | None:
+    """Finds the first task with a previewed estimate of a line, and its anchor on the page of items; else None."""
     for label in labels:
         for item in data["listen"].get(label, []):
             if name in item["answers"]:
@@ -278,22 +278,22 @@ def heard_on(data: SiteData, labels: Iterable[str], name: str) -> tuple[str, str
 
 
 def labels_of(data: SiteData, board: OverallTable) -> list[str]:
-    """The tasks of an overall table, in its order."""
-    wanted = [(task, board["split"], board["subset"]) for part in board["parts"].values() for task in part]
+    """Returns the tasks of an overall table, in its order."""
+    selections = [(task, board["split"], board["subset"]) for part in board["parts"].values() for task in part]
     known = {label: (task["id"], task["split"], task["subset"]) for label, task in data["tasks"].items()}
-    return [label for one in wanted for label, own in known.items() if own == one]
+    return [label for one in selections for label, own in known.items() if own == one]
 
 
 @dataclass(frozen=True)
 class SliceFigure:
-    """A figure, and the lines in it, each with the number of its colour and shape."""
+    """A figure, and its lines with the number of their colour and shape."""
 
     figure: Markup
     key: dict[str, int]
 
 
 def slice_figure(data: SiteData, label: str) -> SliceFigure:
-    """The slices of a task, attribute by attribute."""
+    """Plots the slices of a task, attribute by attribute."""
     rows = [row for row in data["slices"][label]["rows"] if row["mean"] is not None]
     key = _series(data, label)
     dots: dict[tuple[str, int], tuple[str, list[figures.Dot]]] = {}
@@ -308,9 +308,9 @@ def slice_figure(data: SiteData, label: str) -> SliceFigure:
 
 
 def _series(data: SiteData, label: str) -> dict[str, int]:
-    """Lines with a mean in a slice of a task, and the number of their series.
+    """Returns the lines with a mean in a slice of a task, and the number of their series.
 
-    It is the same in all tasks where there are colours enough.
+    The number is the same in all tasks if there are enough colours.
     """
     present = {
         task: {row["line"] for row in own["rows"] if row["mean"] is not None} for task, own in data["slices"].items()
@@ -323,7 +323,7 @@ def _series(data: SiteData, label: str) -> dict[str, int]:
 
 @dataclass
 class ReportedRow:
-    """The numbers of one task, system, place and mark of a source."""
+    """The reported numbers of one task, system, place and mark of a source."""
 
     task: str
     system: str
@@ -345,7 +345,7 @@ class ReportedTable:
 def reported(
     sources: Iterable[ReportedNumbers], *, task: str | None = None, system: str | None = None
 ) -> ReportedTable:
-    """Numbers of papers about separators, of one task or system: one row per task, system, place and mark."""
+    """Collects reported numbers of separators, of one task or system: one row per task, system, place and mark."""
     rows: dict[tuple[object, ...], ReportedRow] = {}
     quantities: dict[str, Quantity] = {}
     for index, source in enumerate(sources):
@@ -360,8 +360,8 @@ def reported(
     return ReportedTable(quantities, list(rows.values()))
 
 
-def matrix(data: SiteData) -> tuple[list[str], dict[tuple[str, str], Agreement]]:
-    """Metrics in order, and the agreement of each pair."""
+def agreement_matrix(data: SiteData) -> tuple[list[str], dict[tuple[str, str], Agreement]]:
+    """Returns the metrics in order, and the agreement of each pair."""
     names = list(data["metrics"])
     cells = {}
     for record in data["agreement"]:

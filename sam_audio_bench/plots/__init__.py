@@ -1,11 +1,13 @@
 """Figures, as bit-identical SVG and PNG for the same data, and the data as CSV.
 
     base       a figure with its files, the palette, the themes
-    listening  of listening tests
-    runs       of runs: means, distributions, one score against another, quality against cost
-    slices     of runs: means in slices of the items
+    listening  figures of listening tests
+    lines      data of figures of runs, and shared parts: lines, axes, panels
+    intervals  means, distributions, and means in slices of the items
+    planes     one score against another, quality against cost
+    runs       the kinds of figures of runs, by name
 
-Colours are Okabe and Ito's, which most colour-blind readers tell apart; shapes repeat what colours say.
+Colours are Okabe and Ito's, which most colour-blind readers can distinguish; shapes repeat the colours' meaning.
 """
 
 from __future__ import annotations

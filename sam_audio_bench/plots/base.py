@@ -1,4 +1,4 @@
-"""What every figure shares: its files, its data, the palette, and a style that is light or dark."""
+"""Base of all figures: files, data, palette, and a light or dark style."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 INK = "#1a1a1a"
-"""Colour of text and lines in the light theme, which a page may replace."""
+"""Colour of text and lines in the light theme, which a web page may replace."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 """Colours of series in the light theme, in order."""
@@ -50,14 +50,14 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 _ON_DARK = ("#3f9fdc", "#f0803c", "#2bbd92", "#e09cc4", "#f0b840", "#9ad4f5", "#a0a0a0")  # the same hues, brighter
 
 MOST_VECTORS = 2000
-"""Points beyond which a scatter is drawn as an image inside the SVG."""
+"""Number of points above which a scatter plot is embedded in the SVG as an image."""
 
 _SHAPES = "osD^vPX"
 _THEMES = MappingProxyType(
     {"light": (INK, "#ffffff", COLOURS), "dark": ("#e8e8e8", "#16191d", _ON_DARK)}
 )  # ink, paper of PNG files, colours of series
 THEMES = tuple(_THEMES)
-"""What a figure can be drawn in."""
+"""Names of the themes."""
 
 _STYLE = {
     "axes.axisbelow": True,
@@ -78,7 +78,7 @@ _STYLE = {
     "svg.fonttype": "path",
 }
 _OF_INK = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
-_DOTS = 200  # a PNG's dots an inch
+_DOTS = 200  # dots per inch of PNG files
 _P = ParamSpec("_P")
 
 
@@ -88,7 +88,7 @@ class Plot:
 
     name: str  # of its files
     title: str
-    caption: str  # what is drawn, for readers and for those who cannot see it
+    caption: str  # description, also for readers who cannot see the figure
     figure: Figure
     data: pd.DataFrame
     theme: str = "light"  # of `THEMES`
@@ -98,7 +98,7 @@ class Plot:
         return f"Plot({self.name!r}: {self.title}, {len(self.data)} rows of data)"
 
     def svg(self) -> str:
-        """The figure as SVG without a date; ids derive from ``name`` alone."""
+        """Returns the figure as SVG without a date; ids depend on ``name`` alone."""
         stream = io.StringIO()
         with _style(self.theme, {"svg.hashsalt": self.name}):
             self.figure.savefig(stream, format="svg", metadata={"Date": None, "Title": self.title})
@@ -108,8 +108,8 @@ class Plot:
         """Writes ``name.svg``, ``name.png`` and ``name.csv``, each atomically, and returns their paths.
 
         Args:
-            folder: is made where it is not there.
-            themes: of `THEMES`; files of the dark one are ``name-dark.svg`` and ``name-dark.png``.
+            folder: created if needed.
+            themes: names of `THEMES`; files of the dark theme are ``name-dark.svg`` and ``name-dark.png``.
 
         Raises:
             UsageError: an unknown theme.
@@ -132,7 +132,7 @@ class Plot:
         return saved
 
     def themed(self, theme: str) -> Plot:
-        """The same figure in a theme of `THEMES`; raises UsageError for another."""
+        """Returns the same figure in a theme of `THEMES`; raises UsageError for an unknown one."""
         if theme not in _THEMES:
             raise unknown_name("theme", theme, THEMES)
         if theme == self.theme:
@@ -142,7 +142,7 @@ class Plot:
         return self.redraw(theme)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the SVG in the colour of the page's text."""
+        """Returns the SVG for notebooks, in the colour of the page's text."""
         svg = self.themed("light").svg()
         return svg[svg.index("<svg") :].replace(INK, "currentColor")
 
@@ -157,7 +157,7 @@ def _style(theme: str, more: dict[str, Any] | None = None) -> Iterator[None]:
 
 
 def styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
-    """Draws in the style of this package, regardless of the user's settings; again where another theme is asked for."""
+    """Makes a function draw in this package's style, regardless of the user's settings, and redraw in other themes."""
 
     @wraps(draw)
     def drawn(*arguments: _P.args, **options: _P.kwargs) -> Plot:
@@ -171,25 +171,25 @@ def styled(draw: Callable[_P, Plot]) -> Callable[_P, Plot]:
 
 
 def ink() -> str:
-    """Colour of text and lines in the theme that is being drawn."""
+    """Returns the colour of text and lines in the current theme."""
     return str(matplotlib.rcParams["text.color"])
 
 
 def colour_of(at: int) -> str:
-    """Colour of the series at an index in the theme that is being drawn, negative ones from the end."""
+    """Returns the colour of the series at an index in the current theme; negative indices count from the end."""
     colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
     return str(colours[at % len(colours)])
 
 
 def shape_of(at: int) -> str:
-    """Marker of the series at an index; with the colour, 49 series are distinguishable."""
+    """Returns the marker of the series at an index; with the colour, 49 series are distinguishable."""
     return _SHAPES[(at + at // len(COLOURS)) % len(_SHAPES)]
 
 
 def panels(
     rows: int, columns: int, size: tuple[float, float], widths: Sequence[float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """Panels that share their vertical axis, without pyplot's global state."""
+    """Creates panels that share their vertical axis, without pyplot's global state."""
     figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
     grid: Any = figure.subplots(rows, columns, squeeze=False, sharey=widths is None, width_ratios=widths)
@@ -197,13 +197,13 @@ def panels(
 
 
 def remove_empty(grid: Sequence[Axes], used: int) -> None:
-    """Removes the panels behind the first ``used``."""
+    """Removes the panels after the first ``used``."""
     for panel in grid[used:]:
         panel.remove()
 
 
 def require(values: list[Any], what: str) -> list[Any]:
-    """The values; raises UsageError where there is none."""
+    """Returns the values; raises UsageError if there are none."""
     if not values:
         raise UsageError(f"expected {what} to draw, found none")
     return values

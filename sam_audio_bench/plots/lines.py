@@ -1,4 +1,4 @@
-"""What a figure of runs is drawn from, and what figures with a line or series a separator share."""
+"""Data of figures of runs, and shared parts of figures with one line or series per separator."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Line",
     "RunData",
-    "Task",
+    "SeparatorLine",
+    "TaskPanel",
     "add_legend",
     "axis_label",
     "axis_limits",
-    "explain",
-    "grid_of_tasks",
+    "caption_notes",
+    "clip_to_axis",
+    "create_task_panels",
+    "escape_math",
     "interval_limits",
-    "pick_tasks",
-    "place_in",
-    "plain",
+    "list_task_panels",
     "rank_lines",
     "set_title",
 ]
 
-_FEWEST_VALUES = 5  # of which some can be far off
-_WIDEST_NAME = 30  # letters of a name on one line
+_FEWEST_VALUES = 5  # number of values from which some can be outliers
+_WIDEST_NAME = 30  # characters of a name per line
 _LONGEST_NAME = 3 * _WIDEST_NAME
-_TITLE_WIDTH = 38  # letters over a panel
+_TITLE_WIDTH = 38  # characters above a panel
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunData:
-    """Of `sam_audio_bench.run.results.Results`: means, the scores behind them, and costs."""
+    """Data of `sam_audio_bench.run.results.Results`: means, item scores, and costs."""
 
     rows: Sequence[SummaryRow]
     scores: Mapping[tuple[str, str, str | None, str], Mapping[str, ItemScore]]  # task, separator, picker, metric
     costs: Sequence[Cost] = ()
-    partial: str | None = None  # the watermark of runs that are not whole
+    partial: str | None = None  # the watermark of incomplete runs
 
     def metric_rows(self, metric: str) -> list[SummaryRow]:
-        """Means by one metric; raises UsageError for one that these runs do not have."""
+        """Returns the means by one metric; raises UsageError for one that these runs do not have."""
         found = [row for row in self.rows if row.metric == metric]
         if not found:
             raise unknown_name("metric of these runs", metric, dict.fromkeys(row.metric for row in self.rows))
         return found
 
     def only(self, separators: Sequence[str]) -> RunData:
-        """Of some separators, by their names; none: of all. Raises UsageError for an unknown one."""
+        """Returns the data of some separators by name, or all if none is given; raises UsageError for unknown names."""
         known = dict.fromkeys(row.separator for row in self.rows)
         for name in separators:
             if name not in known:
@@ -77,7 +77,7 @@ class RunData:
         )
 
     def of_task(self, task: str) -> RunData:
-        """Of one task, with its paraphrases and medians."""
+        """Returns the data of one task, with its paraphrases and medians."""
 
         def is_own(name: str) -> bool:
             return name == task or name.startswith(f"{task}:")
@@ -89,20 +89,20 @@ class RunData:
         )  # fmt: skip
 
     def headline(self, text: str) -> str:
-        """A title, and what is missing of the runs."""
+        """Returns a title, with the watermark of incomplete runs."""
         return f"{text}   {self.partial}" if self.partial else text
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One panel."""
+class TaskPanel:
+    """A panel with one task."""
 
     id: str
     title: str
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SeparatorLine:
     """A separator, or the best of its candidates by one picker."""
 
     separator: str
@@ -113,18 +113,18 @@ class Line:
 
     @property
     def colour(self) -> str:
-        """Of its bar: the mixture's is grey."""
+        """Colour of the bar, grey for the mixture."""
         return colour_of(-1 if self.separator == BASELINE else 0)
 
 
-def pick_tasks(rows: Iterable[SummaryRow]) -> list[Task]:
-    """The tasks of some means in their order, with their coverage."""
+def list_task_panels(rows: Iterable[SummaryRow]) -> list[TaskPanel]:
+    """Lists the tasks of some means in order, with their coverage."""
     found = {row.task: row.heading or row.label or row.task for row in rows}
-    return [Task(name, one_line(title)) for name, title in found.items()]
+    return [TaskPanel(name, one_line(title)) for name, title in found.items()]
 
 
-def rank_lines(rows: Sequence[SummaryRow]) -> list[Line]:
-    """The separators of some means by one metric, the best mean over tasks first, oracles last."""
+def rank_lines(rows: Sequence[SummaryRow]) -> list[SeparatorLine]:
+    """Sorts the separators of some means by one metric: best mean over tasks first, oracles last."""
     own: dict[tuple[str, str | None], list[SummaryRow]] = {}
     for row in rows:
         own.setdefault((row.separator, row.picked_by), []).append(row)
@@ -138,13 +138,13 @@ def rank_lines(rows: Sequence[SummaryRow]) -> list[Line]:
     names = [one_line(line_name(line[0].separator, line[0].picked_by, line[0].candidates)) for line in ranked]
     names = [name + " (oracle)" * line[0].oracle for name, line in zip(names, ranked, strict=True)]
     return [
-        Line(line[0].separator, line[0].picked_by, name, shown, line[0].oracle)
+        SeparatorLine(line[0].separator, line[0].picked_by, name, shown, line[0].oracle)
         for line, name, shown in zip(ranked, names, _shortened(names), strict=True)
     ]
 
 
 def _shortened(names: Sequence[str]) -> list[str]:
-    r"""Names on lines of `_WIDEST_NAME` letters; of long ones the middle is left out, and equal ones are numbered.
+    r"""Wraps names at `_WIDEST_NAME` characters; the middle of long names is left out, and equal names are numbered.
 
     >>> [name.count("\n") for name in _shortened(["hpss", "a" * 100, "a" * 50 + "b" + "a" * 50])]
     [0, 2, 3]
@@ -153,35 +153,38 @@ def _shortened(names: Sequence[str]) -> list[str]:
     cut = [name if len(name) <= _LONGEST_NAME else f"{name[:half]} … {name[-half + 2 :]}" for name in names]
     again = {at for at, name in enumerate(cut) if name in cut[:at]}
     cut = [f"{name} #{at + 1}" if at in again else name for at, name in enumerate(cut)]
-    return [plain("\n".join(textwrap.wrap(name, _WIDEST_NAME, break_on_hyphens=False))) for name in cut]
+    return [escape_math("\n".join(textwrap.wrap(name, _WIDEST_NAME, break_on_hyphens=False))) for name in cut]
 
 
-def plain(text: str) -> str:
-    """A text of anyone's that is no formula."""
+def escape_math(text: str) -> str:
+    """Escapes a text so that matplotlib does not read it as a formula."""
     return text.replace("$", r"\$")
 
 
-def explain(lines: Sequence[Line], mixture: str, oracles: str) -> str:
-    """What a caption says of the mixture, and of oracles, where they are drawn."""
-    said = {mixture: any(line.separator == BASELINE for line in lines), oracles: any(line.oracle for line in lines)}
-    return "".join(f" {text}" for text, there in said.items() if there)
+def caption_notes(lines: Sequence[SeparatorLine], mixture: str, oracles: str) -> str:
+    """Returns the sentences of a caption about the mixture and oracles, if these are drawn."""
+    sentences = {
+        mixture: any(line.separator == BASELINE for line in lines),
+        oracles: any(line.oracle for line in lines),
+    }
+    return "".join(f" {text}" for text, is_drawn in sentences.items() if is_drawn)
 
 
 def axis_label(row: SummaryRow) -> str:
-    """A metric with its unit and direction."""
-    return plain(one_line(f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}".strip()))
+    """Returns a metric with its unit and direction."""
+    return escape_math(one_line(f"{row.metric} {unit_and_direction(row.unit, row.higher_is_better)}".strip()))
 
 
 def axis_limits(values: Iterable[float | None], *, keep: Iterable[float] = ()) -> tuple[float, float]:
-    """Ends of an axis that holds all values but those so far off that they would squeeze the others.
+    """Returns the ends of an axis for all values except outliers, which would compress the others.
 
-    Far off is what lies, at either end, behind a gap three times as wide as all that is left: at least two thirds of
-    the values, and not one value many times. For ±100 dB, which say that an answer is silent or perfect and measure
-    nothing, a gap as wide as that is enough. The values may be in any order.
+    Outliers lie, at either end, beyond a gap three times as wide as the range of the remaining values, which are at
+    least two thirds of all and not all equal. For ±100 dB, which mark a silent or perfect estimate rather than measure
+    it, a gap as wide as that range suffices. The values may be in any order.
 
     Args:
-        values: what is drawn; of fewer than five none is far off.
-        keep: what must be on the axis.
+        values: what is drawn; of fewer than five, none is an outlier.
+        keep: values that must be on the axis.
 
     >>> axis_limits([1.0, 2.0, 3.0, 4.0, -100.0]), axis_limits([1.0, 2.0, 3.0, 5.0, -2.0], keep=[0.0])
     ((0.85, 4.15), (-2.35, 5.35))
@@ -196,9 +199,9 @@ def axis_limits(values: Iterable[float | None], *, keep: Iterable[float] = ()) -
 
 
 def _near(known: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Sorted values without those that are far off."""
+    """Returns sorted values without outliers."""
     gaps, half = np.diff(known), len(known) // 2
-    low = int(np.argmax(gaps[:half]))  # the widest gap of the lower half lies behind this value
+    low = int(np.argmax(gaps[:half]))  # the widest gap of the lower half follows this value
     high = half + int(np.argmax(gaps[half:]))
     below, above = (
         float(gaps[at]) / (1 if abs(known[last]) >= CAP_DB else 3) for at, last in ((low, low), (high, high + 1))
@@ -210,7 +213,7 @@ def _near(known: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def interval_limits(rows: Iterable[SummaryRow], *, keep: Iterable[float] = ()) -> tuple[float, float]:
-    """`axis_limits` of means, with the intervals of those that are on the axis."""
+    """Computes `axis_limits` of means, including the intervals of those that are on the axis."""
     known = [row for row in rows if row.value is not None]
     first, last = axis_limits([row.value for row in known])
     near = [row for row in known if row.value is not None and first <= row.value <= last]
@@ -219,30 +222,30 @@ def interval_limits(rows: Iterable[SummaryRow], *, keep: Iterable[float] = ()) -
 
 
 def set_title(panel: Axes, *lines: str) -> None:
-    """What stands over a panel, of anyone's texts."""
+    """Sets the title of a panel, from untrusted texts."""
     wrapped = [part for line in lines for part in textwrap.wrap(line, _TITLE_WIDTH)]
-    panel.set_title(plain("\n".join(wrapped)), fontsize=8)
+    panel.set_title(escape_math("\n".join(wrapped)), fontsize=8)
 
 
-def place_in(value: float, limits: tuple[float, float]) -> tuple[float, int]:
-    """Where a value is drawn, and on which side of the axis it lies: -1, 0 or 1.
+def clip_to_axis(value: float, limits: tuple[float, float]) -> tuple[float, int]:
+    """Clips a value to the axis, and returns the side on which it lies beyond: -1, 0 (on the axis) or 1.
 
-    >>> place_in(-100.0, (0.0, 4.0)), place_in(3.0, (0.0, 4.0))
+    >>> clip_to_axis(-100.0, (0.0, 4.0)), clip_to_axis(3.0, (0.0, 4.0))
     ((0.0, -1), (3.0, 0))
     """
     clipped = min(max(value, limits[0]), limits[1])
     return clipped, int(value > limits[1]) - int(value < limits[0])
 
 
-def grid_of_tasks(
-    tasks: Sequence[Task], title: str, panel: tuple[float, float], beside: float
+def create_task_panels(
+    tasks: Sequence[TaskPanel], title: str, panel: tuple[float, float], beside: float
 ) -> tuple[Figure, list[Axes]]:
-    """A panel a task, at most four abreast.
+    """Creates one panel per task, at most four per row.
 
     Args:
-        tasks: in order.
-        title: of the figure.
-        panel: width and height of one, in inches.
+        tasks: tasks in order.
+        title: title of the figure.
+        panel: width and height of a panel, in inches.
         beside: width of names or of the legend, in inches.
 
     Raises:
@@ -255,7 +258,7 @@ def grid_of_tasks(
     width = max(columns * panel[0] + beside, 5.0)
     over = max(len(textwrap.wrap(task.title, _TITLE_WIDTH)) for task in tasks) + 1
     figure, grid = panels(lines, columns, (width, lines * (panel[1] + 0.16 * over) + 0.75))
-    figure.suptitle(plain(title), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(escape_math(title), x=0.01, ha="left", fontsize=11)
     remove_empty(grid, len(tasks))
     for one, task in zip(grid, tasks, strict=False):
         set_title(one, task.title)
@@ -263,8 +266,8 @@ def grid_of_tasks(
     return figure, grid[: len(tasks)]
 
 
-def add_legend(figure: Figure, lines: Sequence[Line], more: Sequence[Line2D] = ()) -> None:
-    """Colour and shape of every separator; oracles are hollow."""
+def add_legend(figure: Figure, lines: Sequence[SeparatorLine], more: Sequence[Line2D] = ()) -> None:
+    """Adds a legend with colour and shape of every separator; oracles are hollow."""
     handles = [
         Line2D([], [], color=colour_of(at), marker=shape_of(at), linestyle="", label=line.shown, markersize=5,
                markerfacecolor="none" if line.oracle else colour_of(at))

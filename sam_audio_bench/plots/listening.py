@@ -31,7 +31,7 @@ __all__ = ["forest", "rater_heat_map", "reliability_curves", "scatter", "system_
 
 @styled
 def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Mapping[str, float | None]) -> Plot:
-    """A metric against mean opinions, one panel per domain, with the best monotonic fit and the noise-ceiling band.
+    """Plots a metric against mean opinions, one panel per domain, with the best monotonic fit and noise-ceiling band.
 
     Args:
         data: columns ``domain, system, metric, opinion``; one row per stimulus, finite.
@@ -74,13 +74,13 @@ def scatter(data: pd.DataFrame, *, metric: str, axis: str, name: str, noise: Map
 
 @styled
 def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, float] | None = None) -> Plot:
-    """Correlations with their intervals, one line per metric, the strongest of the first series on top.
+    """Plots correlations with their intervals, one line per metric, the strongest of the first series on top.
 
     Args:
         rows: columns ``metric, by, value, ci_low, ci_high``; a value of ``by`` has a colour; undefined values are NaN.
         title: of the figure.
         name: of the files.
-        ceiling: interval of the noise ceiling, drawn on both sides of zero where values are.
+        ceiling: interval of the noise ceiling, drawn on each side of zero that has values.
 
     Raises:
         UsageError: no defined value.
@@ -118,7 +118,7 @@ def forest(rows: pd.DataFrame, *, title: str, name: str, ceiling: tuple[float, f
 def system_means(
     rows: pd.DataFrame, *, axis: str, name: str, caption: str, scale: tuple[float, float] | None = None
 ) -> Plot:
-    """Mean opinion or strength of each system, the largest on top.
+    """Plots mean opinion or strength of each system, the largest on top.
 
     Args:
         rows: columns ``system, method, value, ci_low, ci_high``.
@@ -153,7 +153,7 @@ def system_means(
 
 @styled
 def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | None], *, axis: str, name: str) -> Plot:
-    """Deviation of each rater from the others on each system, and correlation with them.
+    """Plots the deviation of each rater from the others on each system, and the correlation with them.
 
     Args:
         deviations: [raters, systems], mean of score minus mean opinion, NaN where nothing was rated.
@@ -190,7 +190,7 @@ def rater_heat_map(deviations: pd.DataFrame, agreement: Mapping[str, float | Non
 
 @styled
 def reliability_curves(rows: pd.DataFrame, *, name: str) -> Plot:
-    """ICC(1,k) against the number of raters k, one panel per axis, with a marker at the test's own k.
+    """Plots ICC(1,k) against the number of raters k, one panel per axis, with a marker at the test's own k.
 
     Args:
         rows: columns ``axis, by, raters, reliability, here``; a value of ``by`` is a curve, ``here`` marks the row

@@ -12,17 +12,17 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import case_sensitive_name
 from sam_audio_bench.plots.base import MOST_VECTORS, Plot, colour_of, ink, require, shape_of, styled
 from sam_audio_bench.plots.lines import (
-    Line,
     RunData,
-    Task,
+    SeparatorLine,
+    TaskPanel,
     add_legend,
     axis_label,
     axis_limits,
-    explain,
-    grid_of_tasks,
+    caption_notes,
+    clip_to_axis,
+    create_task_panels,
     interval_limits,
-    pick_tasks,
-    place_in,
+    list_task_panels,
     rank_lines,
     set_title,
 )
@@ -39,7 +39,7 @@ __all__ = ["pareto", "scatter"]
 
 _PANEL = 2.5, 2.2  # inches
 _LEGEND = 2.4
-_ARROWS = {(-1, 0): "<", (1, 0): ">", (0, -1): "v", (0, 1): "^"}  # of what lies beyond an axis; beyond both: up or down
+_ARROWS = {(-1, 0): "<", (1, 0): ">", (0, -1): "v", (0, 1): "^"}  # for points beyond an axis; beyond both: up or down
 _FAR_OFF = " Arrows at the frame: beyond the axis."
 
 
@@ -50,19 +50,20 @@ class _Plane(NamedTuple):
     up: tuple[float, float]
 
     def place(self, x: float, y: float) -> tuple[float, float, str | None]:
-        """Where a point is drawn, and the arrow that says that it lies beyond."""
-        (x, right), (y, over) = place_in(x, self.across), place_in(y, self.up)
+        """Returns where a point is drawn, and the arrow that marks it if it lies beyond the axes."""
+        (x, right), (y, over) = clip_to_axis(x, self.across), clip_to_axis(y, self.up)
         return x, y, _ARROWS.get((0, over) if over else (right, 0))
 
 
 @styled
 def scatter(data: RunData, one: str, other: str | None = None) -> Plot:
-    """Scores item by item: of two separators by one metric, or by two metrics.
+    """Plots item scores of two separators by one metric, or of all separators by two metrics.
 
     Args:
-        data: with one metric, of two separators, oracles aside where there are more.
-        one: metric, across.
-        other: metric, up; None: the two separators are compared, the better one up, or the one beside the mixture.
+        data: with one metric, data of two separators, not counting oracles if there are more.
+        one: metric of the horizontal axis.
+        other: metric of the vertical axis; None: two separators are compared, with the better one, or the one that is
+            not the mixture, on the vertical axis.
 
     Raises:
         UsageError: an unknown metric, not two separators, or no item with both scores.
@@ -77,11 +78,11 @@ def scatter(data: RunData, one: str, other: str | None = None) -> Plot:
         upper = data.metric_rows(other)[0]
         ways, same = [((line, one), (line, other)) for line in lines], rows[0].unit == upper.unit != ""
         labels, title = [label, axis_label(upper)], f"{other} against {one}"
-    table = [pair for task in pick_tasks(rows) for x, y in ways for pair in _pairs(data, task, x, y)]
+    table = [pair for task in list_task_panels(rows) for x, y in ways for pair in _pairs(data, task, x, y)]
     drawn = pd.DataFrame(require(table, "items with both scores"))
     plane = _plane(drawn, same=same)
-    tasks = [task for task in pick_tasks(rows) if task.id in set(drawn["task"])]
-    figure, grid = grid_of_tasks(tasks, data.headline(title), _PANEL, _LEGEND if other else 0.3)
+    tasks = [task for task in list_task_panels(rows) if task.id in set(drawn["task"])]
+    figure, grid = create_task_panels(tasks, data.headline(title), _PANEL, _LEGEND if other else 0.3)
     for panel, task in zip(grid, tasks, strict=True):
         own = drawn[drawn["task"] == task.id]
         _frame(panel, plane, equal=same)
@@ -100,8 +101,8 @@ def scatter(data: RunData, one: str, other: str | None = None) -> Plot:
     return Plot(name=name, title=title, caption=caption, figure=figure, data=drawn)
 
 
-def _two_lines(lines: Sequence[Line]) -> tuple[Line, Line]:
-    """The better and the other one, which is the mixture where that is one of them."""
+def _two_lines(lines: Sequence[SeparatorLine]) -> tuple[SeparatorLine, SeparatorLine]:
+    """Returns the better and the worse separator; the mixture counts as the worse one."""
     chosen = lines if len(lines) == 2 else [line for line in lines if not line.oracle]
     if len(chosen) != 2:
         raise UsageError(
@@ -113,8 +114,10 @@ def _two_lines(lines: Sequence[Line]) -> tuple[Line, Line]:
     return first, second
 
 
-def _pairs(data: RunData, task: Task, x: tuple[Line, str], y: tuple[Line, str]) -> list[dict[str, Any]]:
-    """Items of a task that have both scores."""
+def _pairs(
+    data: RunData, task: TaskPanel, x: tuple[SeparatorLine, str], y: tuple[SeparatorLine, str]
+) -> list[dict[str, Any]]:
+    """Returns the items of a task that have both scores."""
     (across, one), (up, other) = x, y
     found, others = (data.scores.get((task.id, line.separator, line.picked_by, metric), {}) for line, metric in (x, y))
     return [
@@ -152,16 +155,16 @@ def _draw_dots(panel: Axes, plane: _Plane, part: pd.DataFrame, at: int, *, hollo
         )  # fmt: skip
 
 
-def _count_wins(panel: Axes, task: Task, own: pd.DataFrame, *, higher: bool | None) -> None:
-    """Above the panel, on how many items the separator that is up is the better one."""
+def _count_wins(panel: Axes, task: TaskPanel, own: pd.DataFrame, *, higher: bool | None) -> None:
+    """Writes above the panel on how many items the separator of the vertical axis is better."""
     wins = (own["y"] > own["x"]) if higher is not False else (own["y"] < own["x"])
-    said = "higher" if higher is None else "better"
-    set_title(panel, task.title, f"↑ {said} on {int(wins.sum())} of {len(own)}")
+    relation = "higher" if higher is None else "better"
+    set_title(panel, task.title, f"↑ {relation} on {int(wins.sum())} of {len(own)}")
 
 
 @styled
 def pareto(data: RunData, metric: str) -> Plot:
-    """Mean of every separator by one metric against its real-time factor, and the front that none beats in both.
+    """Plots the mean of every separator by one metric against its real-time factor, with the Pareto front.
 
     Raises:
         UsageError: an unknown metric, or no separator with a mean and a cost.
@@ -174,8 +177,8 @@ def pareto(data: RunData, metric: str) -> Plot:
     drawn = pd.DataFrame(require(table, f"means by {metric} with a real-time factor"))
     cheapest, dearest = drawn["real_time_factor"].min(), drawn["real_time_factor"].max()
     plane = _Plane((cheapest / 1.7, dearest * 1.7), interval_limits(known))
-    tasks = [task for task in pick_tasks(rows) if task.id in set(drawn["task"])]
-    figure, grid = grid_of_tasks(tasks, data.headline(f"{metric} against cost"), _PANEL, _LEGEND)
+    tasks = [task for task in list_task_panels(rows) if task.id in set(drawn["task"])]
+    figure, grid = create_task_panels(tasks, data.headline(f"{metric} against cost"), _PANEL, _LEGEND)
     fronts = 0
     for panel, task in zip(grid, tasks, strict=True):
         panel.set_xscale("log")
@@ -195,12 +198,12 @@ def pareto(data: RunData, metric: str) -> Plot:
 
 
 def _factor(costs: dict[tuple[str, str], Cost], row: SummaryRow) -> float | None:
-    """The real-time factor of a mean; None where it is not known, or 0, which has no place on a logarithmic axis."""
+    """Returns the real-time factor of a mean; None if unknown or 0, which a logarithmic axis cannot show."""
     cost = costs.get((row.task, row.separator))
     return (cost.real_time_factor or None) if cost is not None else None
 
 
-def _cost_row(row: SummaryRow, cost: Cost, lines: Sequence[Line]) -> dict[str, Any]:
+def _cost_row(row: SummaryRow, cost: Cost, lines: Sequence[SeparatorLine]) -> dict[str, Any]:
     name = next(line.name for line in lines if (line.separator, line.picked_by) == (row.separator, row.picked_by))
     return {"task": row.task, "separator": name, "oracle": row.oracle, "metric": row.metric, "mean": row.value,
             "ci_low": row.ci_low, "ci_high": row.ci_high, "n_ok": row.n_ok, "n": row.n,
@@ -208,9 +211,9 @@ def _cost_row(row: SummaryRow, cost: Cost, lines: Sequence[Line]) -> dict[str, A
 
 
 def _draw_front(panel: Axes, own: pd.DataFrame, *, higher: bool | None) -> bool:
-    """A line from the cheapest separator over each dearer one that is better than all before it, where there is one.
+    """Draws the Pareto front: separators that are better than all cheaper ones, if there are at least two.
 
-    Oracles and baselines do not count.
+    Oracles and baselines are left out.
     """
     sign = -1 if higher is False else 1
     front: list[tuple[float, float]] = []
@@ -225,7 +228,7 @@ def _draw_front(panel: Axes, own: pd.DataFrame, *, higher: bool | None) -> bool:
     return len(front) > 1
 
 
-def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: Line) -> None:
+def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: SeparatorLine) -> None:
     x, y, arrow = plane.place(point["real_time_factor"], point["mean"])
     if arrow is None and pd.notna(point["ci_low"]) and pd.notna(point["ci_high"]):
         panel.plot([x, x], [point["ci_low"], point["ci_high"]], color=colour_of(at), linewidth=1)
@@ -237,15 +240,17 @@ def _draw_mean(panel: Axes, plane: _Plane, point: pd.Series, at: int, line: Line
     )  # fmt: skip
 
 
-def _pareto_caption(drawn: pd.DataFrame, lines: Sequence[Line], left: Sequence[str], *, has_front: bool) -> str:
+def _pareto_caption(
+    drawn: pd.DataFrame, lines: Sequence[SeparatorLine], left: Sequence[str], *, has_front: bool
+) -> str:
     machines = sorted({one_line(name) for name in drawn["hardware"] if name})
-    said = "Mean over items with its 95 % interval over recordings, against seconds of work a second of sound."
+    text = "Mean over items with its 95 % interval over recordings, against seconds of computation per second of sound."
     if has_front:
-        said += " Line: the front, which no separator beats in both; oracles and baselines are no part of it."
-    said += explain(lines, "Dashed: the mixture.", "Hollow: oracles.")
+        text += " Line: the front, which no separator beats in both; oracles and baselines are no part of it."
+    text += caption_notes(lines, "Dashed: the mixture.", "Hollow: oracles.")
     if machines:
-        said += f" On {machines[0]}." if len(machines) == 1 else f" On different machines: {', '.join(machines)}."
-    return said + (f" Not drawn where there is no mean or no cost: {', '.join(left)}." if left else "")
+        text += f" On {machines[0]}." if len(machines) == 1 else f" On different machines: {', '.join(machines)}."
+    return text + (f" Not drawn where there is no mean or no cost: {', '.join(left)}." if left else "")
 
 
 def _far_off(plane: _Plane, points: Iterable[Sequence[float]]) -> str:

@@ -1,6 +1,6 @@
-"""The kinds of figures of runs, by name. Every kind draws a panel a task, and needs no torch.
+"""The kinds of figures of runs, by name. Every kind draws one panel per task, and needs no torch.
 
-What lies too far off for an axis is drawn at its end as an arrow, never left out.
+Outliers beyond an axis are drawn as arrows at its end, never left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["KINDS", "Kind", "draw"]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a figure shows, and how it is drawn from runs and one metric, or as many as it takes."""
+    """Description and drawing function of a kind of figure, and how many metrics it can show."""
 
     summary: str
     draw: Callable[..., Plot]
@@ -35,17 +35,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "pareto": Kind("quality against cost", pareto),
     }
 )
-"""By the name that ``--kind`` takes."""
+"""Kinds by their name in ``--kind``."""
 
 
 def draw(kind: str, data: RunData, metrics: Sequence[str], separators: Sequence[str] = ()) -> Plot:
-    """A figure of runs.
+    """Draws a figure of runs.
 
     Args:
-        kind: of `KINDS`.
-        data: of the runs.
-        metrics: ids, one, or for "scatter" one or two.
-        separators: names of those to draw; none: all.
+        kind: a key of `KINDS`.
+        data: data of the runs.
+        metrics: ids of metrics: one, or for "scatter" one or two.
+        separators: names of the separators to draw; empty: all.
 
     Raises:
         UsageError: a name that these runs do not have, more metrics than the kind draws, or nothing to draw.

@@ -15,7 +15,7 @@ from sam_audio_bench.ratings.preference import PreferenceOverall, PreferenceResu
 from sam_audio_bench.ratings.table import Direction, Ratings
 from sam_audio_bench.render.numbers import number, with_interval
 from sam_audio_bench.render.text import pluralize
-from sam_audio_bench.stats.paired import holm, least_p, paired_difference
+from sam_audio_bench.stats.paired import holm, paired_difference, smallest_p
 
 __all__ = [
     "SystemDifferenceRow",
@@ -115,7 +115,7 @@ def system_findings(
         found.append(
             f"{axis}: {best['system']} is rated best, {value}{scale}, {lead} (paired over "
             f"{pluralize(recordings, 'recording')}; Holm over {pluralize(len(pairs), 'pair')}, 5 %)."
-            + ("" if len(pairs) * least_p(recordings, resamples) < _ALPHA else _TOO_FEW_RECORDINGS)
+            + ("" if len(pairs) * smallest_p(recordings, resamples) < _ALPHA else _TOO_FEW_RECORDINGS)
         )
     return found
 

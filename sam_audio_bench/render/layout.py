@@ -17,8 +17,8 @@ from sam_audio_bench.render.numbers import UNDEFINED, interval, number
 from sam_audio_bench.render.text import line_name, one_line, pluralize, unit_and_direction
 from sam_audio_bench.render.verdict import sentence
 from sam_audio_bench.separators.pickers import shares_model_with_picker
-from sam_audio_bench.stats.answers import ALL_TASKS, Answers, main_metric
 from sam_audio_bench.stats.cost import Cost, lag_notes
+from sam_audio_bench.stats.findings import ALL_TASKS, Findings, main_metric
 from sam_audio_bench.stats.item_coverage import coverage_class_rank
 from sam_audio_bench.stats.summary import SummaryRow
 from sam_audio_bench.stats.verdict import ALPHA
@@ -149,7 +149,7 @@ def line_label(row: SummaryRow) -> str:
     return line_name(row.separator, row.picked_by, row.candidates)
 
 
-def overall_sentence(rows: Sequence[SummaryRow], answers: Answers, view: TableOptions) -> str:
+def overall_sentence(rows: Sequence[SummaryRow], answers: Findings, view: TableOptions) -> str:
     """Returns the verdict above all blocks: over all tasks, or of the only one; empty if there is none."""
     tasks = {task for task, _ in answers.verdicts}
     task = ALL_TASKS if ALL_TASKS in tasks else min(tasks, default="")
@@ -160,7 +160,7 @@ def overall_sentence(rows: Sequence[SummaryRow], answers: Answers, view: TableOp
     return "" if metric is None else _sentence(answers, task, metric, members, view)
 
 
-def _sentence(answers: Answers, task: str, metric: str, rows: Iterable[SummaryRow], view: TableOptions) -> str:
+def _sentence(answers: Findings, task: str, metric: str, rows: Iterable[SummaryRow], view: TableOptions) -> str:
     verdict = answers.verdicts.get((task, metric))
     unit = next((row.unit for row in rows if row.metric == metric), "")
     text = sentence(verdict, metric, unit, view.digits) if verdict is not None else ""
@@ -188,11 +188,11 @@ def _place(row: SummaryRow, pivot: Pivot) -> _Place:
 
 
 def layout(
-    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Answers | None = None,
+    rows: Sequence[SummaryRow], costs: Iterable[Cost] = (), answers: Findings | None = None,
     view: TableOptions | None = None,
 ) -> list[Block]:  # fmt: skip
     """Arranges rows in blocks; if a separator has a lag, according to ``costs``, the block has a note on it."""
-    answers, view = answers or Answers(), view or TableOptions()
+    answers, view = answers or Findings(), view or TableOptions()
     late = lag_notes(costs)
     blocks: dict[str, dict[tuple[str, str], SummaryRow]] = {}
     for row in (*rows, *answers.overall):
@@ -206,7 +206,7 @@ class _BlockBuilder:
     """Builds one block."""
 
     def __init__(
-        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Answers,
+        self, rows: Sequence[SummaryRow], cells: Mapping[tuple[str, str], SummaryRow], answers: Findings,
         view: TableOptions, there: Collection[str],
     ) -> None:  # fmt: skip
         self.rows, self.cells, self.answers, self.view = rows, cells, answers, view

@@ -30,8 +30,8 @@ from sam_audio_bench.render.layout import (
 from sam_audio_bench.render.terminal import Screen, panels, standard_output
 from sam_audio_bench.render.text import markdown_text, one_line, split_in_two, wrap_name
 from sam_audio_bench.render.verdict import verdicts_to_json
-from sam_audio_bench.stats.answers import Answers
 from sam_audio_bench.stats.cost import Cost
+from sam_audio_bench.stats.findings import Findings
 from sam_audio_bench.stats.summary import SummaryRow, to_json
 from sam_audio_bench.tabular import is_formula
 
@@ -48,7 +48,7 @@ class _TableContext:
     partial: str | None
     runs: tuple[str, ...] = ()
     costs: tuple[Cost, ...] = ()
-    answers: Answers = field(default_factory=Answers)
+    answers: Findings = field(default_factory=Findings)
     view: TableOptions = field(default_factory=TableOptions)
 
     def overall_sentence(self, rows: Sequence[SummaryRow], blocks: Sequence[Block]) -> str:
@@ -58,7 +58,7 @@ class _TableContext:
 
 def render(
     rows: Sequence[SummaryRow], format: str, *, partial: str | None = None, runs: Iterable[str] = (),
-    costs: Iterable[Cost] = (), answers: Answers | None = None, view: TableOptions | None = None,
+    costs: Iterable[Cost] = (), answers: Findings | None = None, view: TableOptions | None = None,
 ) -> str:  # fmt: skip
     """Renders rows as text that ends with a newline.
 
@@ -76,22 +76,22 @@ def render(
     """
     if format not in _RENDERERS:
         raise UsageError(f"expected a table format of {', '.join(FORMATS)}, found {format!r}")
-    context = _TableContext(partial, tuple(runs), tuple(costs), answers or Answers(), view or TableOptions())
+    context = _TableContext(partial, tuple(runs), tuple(costs), answers or Findings(), view or TableOptions())
     return _RENDERERS[format](rows, context)
 
 
 def print_terminal(
     rows: Sequence[SummaryRow], *, partial: str | None = None, console: Console | None = None,
-    costs: Sequence[Cost] = (), answers: Answers | None = None, view: TableOptions | None = None,
+    costs: Sequence[Cost] = (), answers: Findings | None = None, view: TableOptions | None = None,
 ) -> None:  # fmt: skip
     """Prints the table to a rich console; None: standard output, COLUMNS or 100 columns wide if it is no terminal."""
-    answers, view = answers or Answers(), view or TableOptions()
+    answers, view = answers or Findings(), view or TableOptions()
     blocks = layout(rows, costs, answers, view)
     (console or standard_output()).print(Screen(blocks, overall_sentence(rows, answers, view), partial, costs))
 
 
 def table_to_json(
-    rows: Sequence[SummaryRow], *, partial: str | None, runs: Iterable[str], costs: Iterable[Cost], answers: Answers,
+    rows: Sequence[SummaryRow], *, partial: str | None, runs: Iterable[str], costs: Iterable[Cost], answers: Findings,
     view: TableOptions,
 ) -> dict[str, Any]:  # fmt: skip
     """Returns `sam_audio_bench.stats.to_json` with the answer, the rows over all tasks, and all verdicts."""

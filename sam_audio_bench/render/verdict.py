@@ -8,7 +8,7 @@ from typing import Any
 
 from sam_audio_bench.render.numbers import with_interval
 from sam_audio_bench.render.text import one_line, pluralize
-from sam_audio_bench.stats.answers import Answers
+from sam_audio_bench.stats.findings import Findings
 from sam_audio_bench.stats.verdict import Gap, Verdict
 
 __all__ = ["sentence", "verdicts_to_json"]
@@ -84,7 +84,7 @@ class _SentenceParts:
         return str(self.verdict.leader)
 
     def _best(self) -> str:
-        best, same = one_line(self._leader()), self.verdict.not_told_apart
+        best, same = one_line(self._leader()), self.verdict.indistinguishable
         if same:
             return f"{best} leads, and {_names(same)} cannot be told from it"
         if not self.verdict.behind_best:
@@ -122,7 +122,7 @@ def _names(names: Sequence[str]) -> str:
     return f"{', '.join(shown)}{f' and {last}' if last else ''}"
 
 
-def verdicts_to_json(answers: Answers) -> list[dict[str, Any]]:
+def verdicts_to_json(answers: Findings) -> list[dict[str, Any]]:
     """Returns one object per column of a task or slice, for ``--json``; over all tasks the task is "all tasks"."""
     return [
         {

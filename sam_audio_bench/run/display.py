@@ -16,8 +16,8 @@ from sam_audio_bench.render.numbers import number
 from sam_audio_bench.render.text import pluralize
 from sam_audio_bench.run.store import RunFolder, estimate_path
 from sam_audio_bench.separators.catalogue import BASELINES
-from sam_audio_bench.stats.answers import ALL_TASKS, main_metric
-from sam_audio_bench.stats.slices import FEWEST
+from sam_audio_bench.stats.findings import ALL_TASKS, main_metric
+from sam_audio_bench.stats.slices import MIN_RECORDINGS
 from sam_audio_bench.stats.summary import compute_item_scores, compute_line_scores
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def _draw_slices(results: Results, metrics: Sequence[str], separators: Sequence[
     if task is None and len(found) > 1:
         raise UsageError(f"expected a task whose slices to draw, of {', '.join(found)}; name it with task=")
     if task is not None and task not in found:
-        raise UsageError(f"expected slices to draw of {', '.join(found)}, found {task}, of which none has {FEWEST} "
-                         "recordings")  # fmt: skip
+        raise UsageError(f"expected slices to draw of {', '.join(found)}, found {task}, of which none has "
+                         f"{MIN_RECORDINGS} recordings")  # fmt: skip
     figure = found[task or next(iter(found))]
     missing = f" Not compared: {'; '.join(report.notes)}." if report.notes else ""
     return replace(figure, caption=figure.caption + missing)
@@ -99,7 +99,7 @@ def draw_slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> di
     """
     import pandas as pd
 
-    from sam_audio_bench.plots.slices import slice_means
+    from sam_audio_bench.plots.intervals import slice_means
 
     known = dict.fromkeys(row.separator for row in found.rows)
     for name in separators:
@@ -108,10 +108,12 @@ def draw_slice_figures(found: SliceReport, separators: Sequence[str] = ()) -> di
     rows = [
         {**asdict(row), "surely_worse": row.is_surely_worse()}
         for row in found.rows
-        if row.recordings >= FEWEST and row.mean is not None and row.separator in (separators or known)
+        if row.recordings >= MIN_RECORDINGS and row.mean is not None and row.separator in (separators or known)
     ]
     if not rows:
-        raise UsageError(f"expected a slice with {FEWEST} recordings to draw, found none; `sabench slices` says why")
+        raise UsageError(
+            f"expected a slice with {MIN_RECORDINGS} recordings to draw, found none; `sabench slices` says why"
+        )
     axis = f"{found.metric} {f'({found.unit})' if found.unit else ''}".strip()
     return {
         str(task): slice_means(part, axis=axis, title=f"{found.labels[str(task)]} in slices",
@@ -186,7 +188,7 @@ def _find_leader(results: Results, metric: str) -> str | None:
     alone = replace(results, frame=frame, metrics={metric: results.metrics[metric]})
     verdicts = alone.answers(metric).verdicts
     order = sorted(verdicts, key=lambda key: key[0] != ALL_TASKS)  # stable
-    leaders = (verdicts[key].first_but(BASELINES) for key in order)
+    leaders = (verdicts[key].first_except(BASELINES) for key in order)
     name = next(filter(None, leaders), None)
     return next((row.separator for row in alone.rows if line_label(row) == name), None)
 

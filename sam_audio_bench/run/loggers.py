@@ -269,7 +269,7 @@ def _means(rows: Sequence[SummaryRow]) -> dict[str, float]:
 
 
 def _figures(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Iterator[tuple[str, Path, str]]:
-    from sam_audio_bench.stats.answers import main_metric
+    from sam_audio_bench.stats.findings import main_metric
 
     if main_metric(rows) is None:
         return
@@ -282,7 +282,7 @@ def _sounds(results: Results, rows: Sequence[SummaryRow], folder: Path) -> Itera
     """Yields mixture, estimate and reference of the worst items of each separator, except baselines and oracles."""
     from sam_audio_bench.run.display import find_worst_items, load_worst_item
     from sam_audio_bench.run.store import estimate_path
-    from sam_audio_bench.stats.answers import main_metric
+    from sam_audio_bench.stats.findings import main_metric
 
     metric = main_metric(rows)
     separators = dict.fromkeys(row.separator for row in rows)

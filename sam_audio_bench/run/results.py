@@ -17,10 +17,10 @@ from sam_audio_bench.run.compatibility import CompatibleRuns, check_has_scores, 
 from sam_audio_bench.run.remote import display_path, find_runs, show_urls_in_errors
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.run.training_overlap import training_overlaps
-from sam_audio_bench.stats.answers import Answers, find_answers, find_answers_in_slices, main_metric
 from sam_audio_bench.stats.cost import Cost, cost_of
-from sam_audio_bench.stats.item_coverage import Covered, classify_coverage, items_set_aside
-from sam_audio_bench.stats.slices import Slice, cut
+from sam_audio_bench.stats.findings import Findings, compute_findings, compute_slice_findings, main_metric
+from sam_audio_bench.stats.item_coverage import Coverage, classify_coverage, items_set_aside
+from sam_audio_bench.stats.slices import Slice, make_slices
 from sam_audio_bench.stats.summary import SummaryRow, compute_line_scores, summarise, summarise_paraphrases
 from sam_audio_bench.tasks.attributes import Attribute
 from sam_audio_bench.types import Status
@@ -59,7 +59,7 @@ class Results:
     candidates: dict[tuple[str, str, str], int] = field(default_factory=dict)  # task, separator, picker -> K
     paraphrased: frozenset[str] = frozenset()  # tasks with several prompts per item
     songs: frozenset[str] = frozenset()  # tasks for which published tables report the median over songs
-    coverage: dict[tuple[str, str], Covered] = field(default_factory=dict)  # task, separator -> items with estimates
+    coverage: dict[tuple[str, str], Coverage] = field(default_factory=dict)  # task, separator -> items with estimates
     costs: tuple[Cost, ...] = ()  # per task and separator
     tables: tuple[AttributeTable, ...] = ()  # item attributes
     trained_on: Mapping[tuple[str, str], str] = field(default_factory=dict)  # task, separator -> see SummaryRow
@@ -186,7 +186,7 @@ class Results:
         tasks: dict[str, dict[str, Attribute | None]] = {}
         for (task, item), own in known.items():
             tasks.setdefault(task, {})[item] = own.get(attribute)
-        return replace(self, slices={task: cut(values, attribute, points) for task, values in tasks.items()})
+        return replace(self, slices={task: make_slices(values, attribute, points) for task, values in tasks.items()})
 
     @show_urls_in_errors()
     def attributes(self) -> dict[tuple[str, str], dict[str, Attribute]]:
@@ -210,7 +210,7 @@ class Results:
         """The scores from which means are computed, without those of items that are set aside."""
         return self._without(items_set_aside(self.coverage))
 
-    def answers(self, sort: str | None = None) -> Answers:
+    def answers(self, sort: str | None = None) -> Findings:
         """Returns the best separators by each metric, per task and over all, and those surely better than the mixture.
 
         Args:
@@ -218,19 +218,19 @@ class Results:
         """
         return self._answers(self.rows, sort, "task")
 
-    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Answers:
+    def _answers(self, rows: Sequence[SummaryRow], sort: str | None, pivot: Pivot) -> Findings:
         if self.frame.empty:
-            return Answers()
+            return Findings()
         units = {name: record.unit for name, record in self.metrics.items()}
         scores = compute_line_scores(self.counted, units)
         if self.slices:
-            return find_answers_in_slices(scores, rows, self.slices, line_label, sort)
-        return find_answers(scores, rows, line_label, sort, by_metric=pivot == "metric")
+            return compute_slice_findings(scores, rows, self.slices, line_label, sort)
+        return compute_findings(scores, rows, line_label, sort, by_metric=pivot == "metric")
 
     def _labelled(self, row: SummaryRow, aside: Mapping[tuple[str, str], frozenset[str]]) -> SummaryRow:
         """Adds the task's version and split, the number of candidates, the metric's network, and the coverage."""
         task, _, statistic = (row.task, "", "") if row.task in self.labels else row.task.rpartition(":")
-        covered = self.coverage.get((task, row.separator), Covered())
+        covered = self.coverage.get((task, row.separator), Coverage())
         label = self.labels.get(task, "") + _STATISTICS.get(statistic, "")
         coverages = {str(other) for (name, _), other in self.coverage.items() if name == task}
         return replace(
@@ -300,7 +300,7 @@ class Results:
         rows, answers = self._shown(metrics, sort, pivot)
         print_terminal(rows, partial=self.watermark, costs=self.costs, answers=answers, view=view)
 
-    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Answers]:
+    def _shown(self, metrics: Sequence[str], sort: str | None, pivot: Pivot) -> tuple[list[SummaryRow], Findings]:
         """Returns the rows and verdicts of a table of some metrics."""
         chosen = self._chosen(metrics, sort)
         rows = chosen.rows
@@ -353,14 +353,14 @@ class Results:
         return render_results_html(self)
 
 
-def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Covered]:
+def _coverage(chosen: Sequence[tuple[RunFolder, Sequence[str], Sequence[str], int]]) -> dict[tuple[str, str], Coverage]:
     """Returns the coverage of each task and separator; the shards of a run are joined."""
-    found: dict[tuple[str, str], Covered] = {}
+    found: dict[tuple[str, str], Coverage] = {}
     for folder, items, _, total in chosen:
         records = [folder.items[item] for item in items if item in folder.items]
         key = folder.header.task.id, folder.header.model.name
-        known = found.get(key, Covered())
-        found[key] = Covered(
+        known = found.get(key, Coverage())
+        found[key] = Coverage(
             answered=known.answered | {record.item for record in records if not record.failed},
             items=total,
             missing_media=known.missing_media + sum(record.status == Status.MISSING_MEDIA for record in records),

@@ -14,7 +14,7 @@ from sam_audio_bench.run.remote import find_runs, show_urls_in_errors
 from sam_audio_bench.run.results import Results
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.stats.paired import holm
-from sam_audio_bench.stats.slices import FEWEST, Slice, SliceTest, compare_slices, cut
+from sam_audio_bench.stats.slices import MIN_RECORDINGS, Slice, SliceTest, compare_slices, make_slices
 from sam_audio_bench.stats.summary import ItemScore, compute_item_scores
 from sam_audio_bench.tasks.attributes import Attribute
 
@@ -198,16 +198,16 @@ def make_slice_cases(
         for name, points in by.items():
             if not any(name in attributes for attributes in own.values()):
                 continue  # an attribute of another task
-            slices = cut({item: attributes.get(name) for item, attributes in own.items()}, name, points)
+            slices = make_slices({item: attributes.get(name) for item, attributes in own.items()}, name, points)
             parts = [part for part in slices if part.known and part.items]
             if unknown := sum(len(part.items) for part in slices if not part.known):
                 notes.append(f"{task}: {name} is not known of {unknown} of {len(own)} items, which are left out")
             largest = max(len({groups[str(item)] for item in part.items if item in groups}) for part in parts)
             if len(parts) < 2:
                 notes.append(f"{task}: {name} does not part the items: {parts[0].label} for all")
-            elif largest < FEWEST:
+            elif largest < MIN_RECORDINGS:
                 notes.append(
-                    f"{task}: {name} is not tested, as none of its {len(parts)} slices has {FEWEST} recordings"
+                    f"{task}: {name} is not tested, as none of its {len(parts)} slices has {MIN_RECORDINGS} recordings"
                 )
             else:
                 for (at, separator), items in scores.items():

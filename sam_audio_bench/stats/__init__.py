@@ -3,8 +3,8 @@
 bootstrap           intervals of a mean and of differences, resampling whole groups
 cost                real-time factor, memory and lag of a run
 summary             one row per task, separator and metric from the scores of items
-item_coverage       how many items of a task a system has answered, and common items
-estimate            a number with its interval and status; orders that make seeded resampling independent of the input's
+item_coverage       for how many items of a task a system has an estimate, and common items
+estimate            a statistic with interval and status; canonical orders, so that resampling ignores the input's order
 reliability         intraclass correlation, split half, leave one out, noise ceiling
 krippendorff        Krippendorff's alpha
 opinion             mean opinion scores: plain, by z-scores, with bias and inconsistency of raters
@@ -13,10 +13,10 @@ mapping             error after mapping a metric to the scale of the raters
 levels              a metric against the raters by utterance, within items and by system
 design              the resamples of a crossed design
 paired              two systems on the same items; Holm
-slices              items by an attribute, and whether a system is worse in some of them
+slices              slices of the items by an attribute, and whether a system is worse in some of them
 ranking             ranks, their intervals, and groups of lines that do not differ significantly
-verdict             who is best, and who is surely better than doing nothing
-answers             what a table says beside its rows: means over tasks, and verdicts
+verdict             which system is best, and which are surely better than the mixture
+findings            means over tasks and verdicts, shown with a table of results
 correlation         metrics against raters, with intervals
 correlation_tests   two metrics compared; Williams, Zou, permutation, letters
 reference_tests     two metrics compared as if observations were independent

@@ -1,7 +1,7 @@
 """Confidence intervals of a mean by resampling whole groups of items.
 
-Items cut from one recording resemble each other; resampling items as if they were independent gives intervals that are
-too narrow. Here a resample draws groups with replacement (Davison and Hinkley, *Bootstrap Methods and their
+Items cut from one recording are correlated; resampling items as if they were independent gives intervals that are too
+narrow. Here a resample draws groups with replacement (Davison and Hinkley, *Bootstrap Methods and their
 Application*, 1997, §3.8), and its mean is the ratio of drawn sums to drawn counts.
 """
 
@@ -54,7 +54,7 @@ def cluster_interval(
     """Confidence interval of the mean of ``values`` when items of one group are not independent.
 
     The same values, groups and seed give bit-identical results in any order of the items. Labels are compared as text.
-    Of more than 10,000 groups the same distribution is drawn from other random numbers, in a twentieth of the time.
+    For more than 10,000 groups the same distribution is drawn with other random numbers, in a twentieth of the time.
 
     Args:
         values: [items], finite.
@@ -85,7 +85,7 @@ def cluster_intervals(
     seed: int = 0,
     method: Method = "percentile",
 ) -> list[Interval | None]:
-    """`cluster_interval` of each of several pairs of values and groups, which share what is drawn."""
+    """Computes `cluster_interval` for several pairs of values and groups, which share the resamples."""
     prepared = [_by_group(*_checked(values, groups, level, resamples, method)) for values, groups in cells]
     varying = [one for one in prepared if one is not None and one.least < one.most]
     drawn = dict(zip(map(id, varying), _resampled_means(varying, resamples, seed), strict=True))
@@ -105,10 +105,10 @@ def median_intervals(
     seed: int = 0,
     method: Method = "percentile",
 ) -> list[Interval | None]:
-    """As `cluster_intervals`, of the median of all values of a resample; by percentiles alone.
+    """Computes intervals as `cluster_intervals`, but of the median of all values of a resample; percentiles only.
 
     Raises:
-        UsageError: as there, or another method.
+        UsageError: as in `cluster_interval`, or another method.
 
     >>> median_intervals([([1.0, 1.0, 3.0, 3.0], ["a", "a", "b", "b"]), ([1.0], ["a"])])
     [Interval(low=1.0, high=3.0), None]
@@ -129,7 +129,7 @@ def _median_interval(
     values, units = np.array(numbers)[order], np.array([names[label] for label in labels])[order]
     medians = []
     for _, drawn in _resamples(len(names), resamples, seed):
-        reached = drawn[:, units].cumsum(axis=1, dtype=np.int64)  # how many drawn values are no larger
+        reached = drawn[:, units].cumsum(axis=1, dtype=np.int64)  # number of drawn values that are not larger
         total = reached[:, -1:]
         middle = [(reached >= place).argmax(axis=1) for place in ((total + 1) // 2, total // 2 + 1)]
         medians.append((values[middle[0]] + values[middle[1]]) / 2)
@@ -138,7 +138,7 @@ def _median_interval(
 
 
 class _Groups(NamedTuple):
-    """The values of groups, which are in the order of their labels."""
+    """Sums and counts of groups, in the order of their labels."""
 
     sums: Floats
     counts: Floats
@@ -148,7 +148,7 @@ class _Groups(NamedTuple):
 
 
 def _by_group(numbers: list[float], labels: list[str]) -> _Groups | None:
-    """None: fewer than two groups."""
+    """Groups values by label; None for fewer than two groups."""
     if len(numbers) > 1 and len(set(labels)) == len(labels):
         sums = np.array(numbers)[sorted(range(len(labels)), key=labels.__getitem__)]
         return _Groups(sums, np.ones(len(labels)), True, min(numbers), max(numbers))
@@ -172,7 +172,7 @@ def _quantiles(found: _Groups, means: Floats, level: float, method: str) -> Inte
 
 
 def _resampled_means(cells: Sequence[_Groups], resamples: int, seed: int) -> list[Floats]:
-    """The mean of each resample: [resamples] of each cell. Cells with equally many groups are resampled alike."""
+    """Computes the mean of each resample, [resamples] per cell; cells with equally many groups share the resamples."""
     found = [np.empty(resamples) for _ in cells]
     for units in {len(cell.sums) for cell in cells}:
         alike = [(cell, means) for cell, means in zip(cells, found, strict=True) if len(cell.sums) == units]
@@ -187,13 +187,13 @@ def _resampled_means(cells: Sequence[_Groups], resamples: int, seed: int) -> lis
 
 
 def _resamples(units: int, resamples: int, seed: int) -> Iterator[tuple[int, NDArray[np.integer]]]:
-    """How often resamples draw each unit, a few resamples at a time, with the number of the first of them."""
+    """Yields how often resamples draw each unit, some resamples at a time, with the index of the first of them."""
     if units <= _MOST_MULTINOMIAL:
         drawn = _multinomial(units, resamples, (seed,))
         step = max(1, _CHUNK // units)
         yield from ((start, drawn[start : start + step]) for start in range(0, resamples, step))
         return
-    # One draw for each of many units costs 20 times less than as many binomial numbers.
+    # Drawing each of many units takes a twentieth of the time of as many binomial numbers.
     generator = np.random.Generator(np.random.PCG64(seed))
     for start in range(resamples):
         yield start, np.bincount(generator.integers(0, units, units), minlength=units)[None]
@@ -205,7 +205,7 @@ _CHUNK = 2**18  # numbers in an array
 
 @lru_cache(maxsize=4)
 def multinomial_weights(units: int, resamples: int, seed: tuple[int, ...]) -> Floats:
-    """How often each resample draws each unit: [resamples, units], read-only. Cached, as all cells of a table use it.
+    """Returns how often each resample draws each unit: [resamples, units], read-only; cached for all cells of a table.
 
     Args:
         units: number of units, all of which are resampled with replacement.
@@ -219,7 +219,7 @@ def multinomial_weights(units: int, resamples: int, seed: tuple[int, ...]) -> Fl
 
 @lru_cache(maxsize=4)
 def _multinomial(units: int, resamples: int, seed: tuple[int, ...]) -> NDArray[np.integer]:
-    """The same in as few bytes as the numbers need."""
+    """Returns the same counts in the smallest integer type that holds them."""
     generator = np.random.Generator(np.random.PCG64(seed[0] if len(seed) == 1 else seed))
     shares, step = np.full(units, 1 / units), max(1, _CHUNK // units)
     kind = np.min_scalar_type(units)
@@ -272,20 +272,20 @@ def difference_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
-    """Percentile interval of the mean of some items less that of all others, by resampling whole groups.
+    """Percentile interval of the mean of some items minus that of all others, by resampling whole groups.
 
-    A group may have items on both sides. Resamples that draw none of one side say nothing and do not count.
+    A group may have items on both sides. Resamples that draw no item of one side are ignored.
 
     Args:
         values: [items], finite.
         groups: [items], as in `cluster_interval`, like all that follows.
-        inside: [items], which of them are on the first side.
+        inside: [items], whether an item is on the first side.
         level: as there.
         resamples: as there.
         seed: as there.
 
     Returns:
-        The interval, or None where one side has fewer than two groups.
+        The interval, or None if one side has fewer than two groups.
 
     Raises:
         UsageError: as in `cluster_interval`.
@@ -320,7 +320,7 @@ def _checked(
     numbers = [float(value) for value in values]
     labels = [str(label) for label in groups]
     if len(numbers) != len(labels):
-        raise UsageError(f"expected one group a value, found {len(numbers)} values and {len(labels)} groups")
+        raise UsageError(f"expected one group per value, found {len(numbers)} values and {len(labels)} groups")
     if not all(map(math.isfinite, numbers)):
         raise UsageError("expected finite values, found NaN or infinity; leave out or cap such items")
     if not 0 < level < 1:
@@ -333,10 +333,10 @@ def _checked(
 
 
 def _bca_tails(tails: Sequence[float], means: Floats, sums: Floats, counts: Floats) -> list[float]:
-    """Moves the tail probabilities by the bias and the skewness of the mean (Efron 1987, equations 2.3 and 6.6)."""
+    """Adjusts the tail probabilities for the bias and the skewness of the mean (Efron 1987, equations 2.3 and 6.6)."""
     estimate = sums.sum() / counts.sum()
     below = float((means < estimate).mean() + (means <= estimate).mean()) / 2  # ties count half
-    least = 0.5 / len(means)  # with every resample on one side, the bias is only known to be beyond this
+    least = 0.5 / len(means)  # if all resamples are on one side, the bias is only known to exceed this
     bias = _NORMAL.inv_cdf(min(max(below, least), 1 - least))
     without = (sums.sum() - sums) / (counts.sum() - counts)
     spread = without.mean() - without

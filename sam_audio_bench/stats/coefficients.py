@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Signs = NDArray[np.float32]
-_FLAT = 1e-12  # a variance this far below that of unit-scaled values is rounding
+_FLAT = 1e-12  # a smaller variance of unit-scaled values is a rounding error
 _BLOCK = 2**22  # entries of a block of pairs
 Made = TypeVar("Made")
 
@@ -49,7 +49,7 @@ class Weights:
 
     def __init__(self, items: Floats, systems: Floats, cells: Floats | None = None) -> None:
         self.items, self.systems, self._cells = items, systems, cells
-        self._kept: dict[Hashable, object] = {}
+        self._cache: dict[Hashable, object] = {}
 
     def cells(self) -> Floats:
         """[items * systems, resamples]."""
@@ -57,11 +57,11 @@ class Weights:
             self._cells = (self.items[:, None, :] * self.systems[None, :, :]).reshape(-1, self.items.shape[1])
         return self._cells
 
-    def kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """The cached value of ``key``, computed by ``make`` at first."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]  # type: ignore[return-value]
+    def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Returns the cached value of ``key``, computed by ``make`` the first time."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]  # type: ignore[return-value]
 
 
 def standardise(values: Floats, axis: int = -1) -> Floats:
@@ -168,9 +168,9 @@ def pair_sum(terms: Callable[[slice], Signs], weights: Floats) -> Floats:
 
 
 def tie_threshold(human: Floats, metric: Floats, shares: Floats) -> float:
-    """Difference of the metric up to which calling a pair tied agrees best with the raters (tie calibration).
+    """Finds the difference of the metric up to which counting a pair as tied agrees best with raters (tie calibration).
 
-    Deutsch et al., *Ties Matter*, EMNLP 2023. Of equally good thresholds the smallest; 0 where none is better.
+    Deutsch et al., *Ties Matter*, EMNLP 2023. Returns the smallest of equally good thresholds, and 0 if none is better.
 
     Args:
         human: [pairs], difference of the ratings.

@@ -21,7 +21,7 @@ class VarianceComponents:
     item: float
     system: float
     rater: float
-    cell: float  # item by system: what a system does with one item; 0 where no cell has two ratings
+    cell: float  # interaction of item and system; 0 if no cell has two ratings
     residual: float
     mean: float  # of all ratings
     n: int  # ratings
@@ -48,7 +48,7 @@ def variance_components(
     values = np.array(scores, dtype=np.float64)
     labels = {"item": items, "system": systems, "rater": raters}
     if values.ndim != 1 or any(len(names) != len(values) for names in labels.values()):
-        raise UsageError("expected one item, system and rater a score, found lists of other lengths")
+        raise UsageError("expected one item, system and rater per score, found lists of other lengths")
     present = np.isfinite(values)
     if np.isinf(values).any() or present.sum() < 2:
         raise UsageError(f"expected two finite scores or more, found {int(present.sum())}; leave out infinite ones")

@@ -2,8 +2,8 @@
 
 Ratings of separated audio are crossed: the same items went through the same systems. A conclusion about metrics should
 hold for other items and other systems, so both are resampled (Owen, *The pigeonhole bootstrap*, Annals of Applied
-Statistics 2007). Intervals that treat cells as independent covered the true value half of the time in simulation; they
-are offered for comparison. Percentile intervals covered more than BCa.
+Statistics 2007). Intervals that treat cells as independent covered the true value in half of the simulations; they are
+available for comparison. Percentile intervals had better coverage than BCa intervals.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sam_audio_bench.stats.mapping import MAPPING_ORDERS
 __all__ = ["COEFFICIENTS", "INTERVALS", "LEVELS", "Correlation", "correlate", "correlations", "few_systems"]
 
 _ENOUGH_SYSTEMS = 8
-_FEWEST_SYSTEMS = 4  # of an interval at system level: resamples of three leave one order, and no doubt
+_FEWEST_SYSTEMS = 4  # for an interval at system level: resamples of three systems show no uncertainty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correlation:
-    """One metric against the raters."""
+    """The correlation of one metric with the ratings."""
 
     metric: str
     level: str
@@ -39,7 +39,7 @@ class Correlation:
     high: float | None
     n: int  # cells, items or systems, by level
     status: EstimateStatus
-    method: str  # what was resampled for the interval; "" where there is none
+    method: str  # what was resampled for the interval; "" without an interval
     threshold: float | None = None  # accuracy: differences of the metric up to this count as ties
 
 
@@ -56,13 +56,13 @@ def correlate(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Correlation]:
-    """Every metric at every level by every coefficient, with intervals; the order of rows and columns has no effect.
+    """Correlates every metric at every level by every coefficient, with intervals, in any order of rows and columns.
 
     Accuracy is the share of pairs whose order or tie agrees, with the metric's ties calibrated (Deutsch et al., EMNLP
     2023); the threshold is kept in the resamples. The errors after mapping are those of ITU-T P.1401, at the levels
-    of utterances and systems. With one system, items alone are resampled; fewer than four have no interval at their
-    own level. Intervals of "row" and "fisher" take
-    cells (items, systems) as independent, those of "cluster" hold for exactly these systems.
+    of utterances and systems. With one system, only items are resampled; with fewer than four, there is no interval at
+    the level of systems. Intervals of "row" and "fisher" take cells (items, systems) as independent, those of "cluster"
+    hold for exactly these systems.
 
     Args:
         human: [items, systems], mean ratings, NaN where missing.
@@ -92,7 +92,7 @@ def correlations(
     orientation: Mapping[str, int] | None = None,
     level: float = 0.95,
 ) -> list[Correlation]:
-    """`correlate` of a design, whose resamples are shared with other statistics of it."""
+    """Computes `correlate` for a design, whose resamples are shared with its other statistics."""
     for chosen, known in ((levels, LEVELS), (coefficients, COEFFICIENTS)):
         for name in chosen:
             check_options(level, 1, name, known)
@@ -107,7 +107,7 @@ def correlations(
 
 
 def few_systems(human: ArrayLike, metrics: Mapping[str, ArrayLike]) -> str | None:
-    """Warning for a table of fewer than eight systems; None if there are more."""
+    """Returns a warning for a table of fewer than eight systems; None if there are more."""
     table = matrix(human, "ratings")
     present = [np.isfinite(table) & np.isfinite(matrix(one, name)) for name, one in metrics.items()]
     shared = [int(cells.any(axis=0).sum()) for cells in present]
@@ -115,7 +115,7 @@ def few_systems(human: ArrayLike, metrics: Mapping[str, ArrayLike]) -> str | Non
     if count >= _ENOUGH_SYSTEMS:
         return None
     noun = "system" if count == 1 else "systems"
-    return f"{count} {noun}: what holds for systems in general rests on this number; expect at least {_ENOUGH_SYSTEMS}"
+    return f"{count} {noun}: too few for conclusions about systems in general; use at least {_ENOUGH_SYSTEMS}"
 
 
 def _row(

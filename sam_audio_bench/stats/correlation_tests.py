@@ -2,7 +2,7 @@
 
 The default resamples items and systems. Williams, Zou and the permutation test take observations as independent, which
 the cells of a crossed design are not: with metric errors that belong to items or to systems they rejected a true null
-hypothesis in 18 to 45 % of simulated tests at a nominal 5 %. They are offered for comparison and for data without
+hypothesis in 18 to 45 % of simulated tests at a nominal 5 %. They are available for comparison and for data without
 systems.
 """
 
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _NORMAL = NormalDist()
-_LEAST_P = 1e-12  # of zou_p: levels of confidence nearer to 1 are not exact
+_LEAST_P = 1e-12  # of zou_p: confidence levels closer to 1 are inexact
 _UNITS = ("item", "system", "cell")
 
 
@@ -61,10 +61,10 @@ class Difference:
 
     first: str
     second: str
-    value: float | None  # first minus second, each turned so that more is better; errors (rmse_*) as they are
+    value: float | None  # first minus second, with signs such that higher is better; errors (rmse_*) unchanged
     low: float | None
     high: float | None
-    p: float | None  # two-sided, by the procedure of the interval where both exist: below 0.05 if it leaves 0 out
+    p: float | None  # two-sided, consistent with the interval if both exist: below 0.05 if it excludes 0
     p_holm: float | None  # adjusted for all pairs of the call
     n: int  # cells, items or systems, by level
     status: EstimateStatus
@@ -92,7 +92,7 @@ def compare(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Difference]:
-    """All pairs of metrics: the difference of their coefficients, its interval, and p by inverting the interval.
+    """Compares all pairs of metrics: difference of their coefficients, its interval, and p by inverting the interval.
 
     Args:
         human: [items, systems], mean ratings, NaN where missing.
@@ -122,7 +122,7 @@ def differences(
     orientation: Mapping[str, int] | None = None,
     level: float = 0.95,
 ) -> list[Difference]:
-    """`compare` of a design, whose resamples are shared with other statistics of it."""
+    """Computes `compare` for a design, whose resamples are shared with its other statistics."""
     check_options(level, 1, at, LEVELS)
     check_options(level, 1, coefficient, COEFFICIENTS)
     signs, whole = orientation or {}, design.at(at, orientation)
@@ -172,8 +172,8 @@ def letter_groups(names: Sequence[str], differences: Sequence[Difference], *, al
     """Compact letter display: metrics that share a letter do not differ significantly (insert and absorb; Piepho 2004).
 
     Args:
-        names: in the order in which letters are given out, the best first.
-        differences: of `compare`; a pair without ``p_holm`` is not significant.
+        names: in the order of the letters, the best first.
+        differences: results of `compare`; a pair without ``p_holm`` is not significant.
         alpha: family-wise error rate.
 
     >>> letter_groups(["a", "b"], [])
@@ -207,7 +207,7 @@ def fisher_interval(r: float, n: int, *, coefficient: str = "pearson", level: fl
     for Kendall (Fieller, Hartley and Pearson, Biometrika 1957).
 
     Returns:
-        The interval; None for other coefficients, and where n or ``|r| = 1`` leave none.
+        The interval; None for other coefficients, too small n, and ``|r| = 1``.
     """
     check_options(level, 1)
     variance = {
@@ -300,8 +300,8 @@ def permutation_test(
 ) -> float | None:
     """Two-sided p of equal correlation at utterance level, by swapping the metrics' standardised scores.
 
-    Swapping whole items or whole systems keeps their dependence (Deutsch et al., TACL 2021); cells are for independent
-    data. Metrics are turned to correlate positively, and ranked first for Spearman.
+    Swapping whole items or whole systems preserves their dependence (Deutsch et al., TACL 2021); cells are for
+    independent data. Signs of metrics are set so that they correlate positively; for Spearman they are ranked first.
 
     Args:
         human: [items, systems], NaN where missing.

@@ -1,4 +1,4 @@
-"""What separators cost and how late they are, by run: read from run folders, without torch."""
+"""Cost and lag of separators by run, read from run folders, without torch."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from sam_audio_bench.records import ItemRecord, RunRecord
 
 __all__ = ["Cost", "constant_lag", "cost_of", "lag_notes", "machine", "real_time_factor"]
 
-_LATE_MS = 1.0  # a shorter lag is not told
-_ALIKE_MS = 0.5  # from the median, of lags that are one constant lag
+_LATE_MS = 1.0  # shorter lags are not reported
+_ALIKE_MS = 0.5  # maximum distance from the median of lags that count as one constant lag
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one separator on one task; what is not known is None."""
+    """Cost and lag of one separator on one task; None where unknown."""
 
     task: str
     label: str  # the task with its version and split
     separator: str
-    real_time_factor: float | None  # seconds of work a second of sound
+    real_time_factor: float | None  # seconds of computation per second of sound
     peak_memory_mib: int | None  # largest resident set of the process that separated
     device_memory_mib: int | None  # largest amount on a GPU
     parameters: int | None
     lag_ms: float | None  # median over items, positive: late
-    lag_items: int  # in which there is a lag to measure
-    constant_lag_ms: float | None  # the median where most items have that lag, and it is 1 ms or more
-    delay: int | None  # what to state for that: samples at ``delay_rate``
+    lag_items: int  # items with a measurable lag
+    constant_lag_ms: float | None  # the median if most items have that lag, and it is 1 ms or more
+    delay: int | None  # the delay to state for this lag, in samples at ``delay_rate``
     delay_rate: int | None  # Hz, of the model
     align: str | None  # of the run
-    moved_items: int  # which ``--align lag`` has moved
+    moved_items: int  # items shifted by ``--align lag``
     hardware: str = ""  # the GPU, or else the processor
 
 
 def real_time_factor(records: Iterable[ItemRecord]) -> float | None:
-    """Median over items of seconds of separation a second of sound, without the first call where there are others.
+    """Computes the median over items of seconds of separation per second of sound, without the first of several calls.
 
     Args:
         records: in the order in which they were separated; those of one call have the same time.
@@ -55,7 +55,7 @@ def real_time_factor(records: Iterable[ItemRecord]) -> float | None:
 
 
 def constant_lag(lags: Sequence[float]) -> float | None:
-    """The median lag in milliseconds where it is 1 ms or more, and most items are within half a millisecond of it.
+    """Returns the median lag in milliseconds if it is 1 ms or more and most items are within half a millisecond of it.
 
     >>> constant_lag([20.0, 20.1, 3.0]), constant_lag([20.0, 3.0]), constant_lag([0.9, 0.9])
     (20.0, None, None)
@@ -68,11 +68,11 @@ def constant_lag(lags: Sequence[float]) -> float | None:
 
 
 def cost_of(headers: Sequence[RunRecord], records: Sequence[ItemRecord]) -> Cost:
-    """Of a run, or of the shards of one.
+    """Computes the cost of a run, or of all shards of a run.
 
     Args:
-        headers: of the run, or of its shards.
-        records: of the items that count, in the order in which they were separated.
+        headers: header of the run, or headers of its shards.
+        records: records of the items to include, in the order in which they were separated.
     """
     first, timings = headers[0], [header.timing for header in headers if header.timing is not None]
     lags = [record.lag_ms for record in records if record.lag_ms is not None]
@@ -102,7 +102,7 @@ def cost_of(headers: Sequence[RunRecord], records: Sequence[ItemRecord]) -> Cost
 
 
 def machine(hardware: Mapping[str, Any]) -> str:
-    """The GPU of a machine, or else its processor; "" where neither is known.
+    """Returns the GPU of a machine, or else its processor; "" if neither is known.
 
     >>> machine({"gpus": [], "processor": "Xeon"}), machine({"gpus": ["H200"], "processor": "Xeon"}), machine({})
     ('Xeon', 'H200', '')
@@ -112,7 +112,7 @@ def machine(hardware: Mapping[str, Any]) -> str:
 
 
 def _delay(header: RunRecord, records: Sequence[ItemRecord], lag_ms: float) -> tuple[int | None, int | None]:
-    """The delay that a model must state, at its own rate or the sounds'; None where it is below 0 or rates differ."""
+    """Returns the delay that a model must state, at its own or the sounds' rate; None if below 0 or if rates differ."""
     if header.model.oracle or header.model.target.endswith(":FolderSeparator"):  # neither can be adapted
         return None, None
     found = header.model.settings.get("adapted")
@@ -126,7 +126,7 @@ def _delay(header: RunRecord, records: Sequence[ItemRecord], lag_ms: float) -> t
 
 
 def lag_notes(costs: Iterable[Cost]) -> dict[str, list[str]]:
-    """What is said under the table of each task: which separators are late, what to write, and which were moved."""
+    """Returns notes under the table of each task: separators with a constant lag, its correction, shifted items."""
     found: dict[str, list[str]] = {}
     for cost in costs:
         if (lag := cost.constant_lag_ms) is not None:
@@ -143,7 +143,7 @@ def lag_notes(costs: Iterable[Cost]) -> dict[str, list[str]]:
 
 
 def _advice(cost: Cost) -> str:
-    """What to write."""
+    """Returns how to correct a constant lag."""
     cut = "run it with --align lag"
     if cost.delay is None:
         return cut

@@ -16,7 +16,7 @@ from sam_audio_bench.stats.levels import LevelData
 __all__ = ["INTERVALS", "Design", "draw"]
 
 INTERVALS = ("two_way", "cluster", "row", "fisher")
-_CHUNK = 2**18  # numbers an array holds, so that it stays in the cache
+_CHUNK = 2**18  # numbers per array, so that it fits into the CPU cache
 
 
 class Design:
@@ -51,7 +51,7 @@ class Design:
             if values.shape != table.shape:
                 raise UsageError(f"expected {name} in the shape {table.shape} of the ratings, found {values.shape}")
         if groups is not None and len(groups) != len(table):
-            raise UsageError(f"expected one group an item, found {len(groups)} for {len(table)} items")
+            raise UsageError(f"expected one group per item, found {len(groups)} for {len(table)} items")
         rows, columns = canonical_order(table, *(others[name] for name in sorted(others)))
         labels = None if groups is None else np.array([str(groups[row]) for row in rows])
         if labels is not None:
@@ -64,7 +64,7 @@ class Design:
         self._levels: dict[tuple[str, str, int | None], LevelData] = {}
 
     def at(self, level: str, orientation: Mapping[str, int] | None = None) -> dict[str, LevelData]:
-        """Data of each metric at a level, cached with its draws."""
+        """Returns the data of each metric at a level, cached with its draws."""
         signs = orientation or {}
         found = {}
         for name, table in self.metrics.items():
@@ -75,7 +75,7 @@ class Design:
         return found
 
     def method(self, level: str) -> str:
-        """The resampling method at ``level``; "" if there is too little to resample."""
+        """Returns the resampling method at ``level``; "" if there are too few units to resample."""
         chosen = self._interval
         if chosen == "two_way" and self.human.shape[1] < 2:
             chosen = "cluster"
@@ -84,7 +84,7 @@ class Design:
         return "" if chosen == "fisher" and level == "within_item" else chosen
 
     def resamples(self, level: str) -> Iterator[Weights]:
-        """The resamples, in chunks that fit into the CPU cache."""
+        """Yields the resamples, in chunks that fit into the CPU cache."""
         (items, systems), method = self.human.shape, self.method(level)
         row_unit = {"utterance": "cells", "within_item": "items", "system": "systems"}[level]
         units = {"two_way": ("items", "systems"), "cluster": ("items",), "row": (row_unit,)}.get(method, ())
@@ -110,7 +110,7 @@ class Design:
 def draw(
     data: Mapping[str, LevelData], design: Design, where: str, coefficients: Collection[str]
 ) -> dict[str, dict[str, Floats]]:
-    """The coefficients of each metric in each resample, [resamples]; the same resamples for all metrics.
+    """Computes the coefficients of each metric in each resample, [resamples]; all metrics share the resamples.
 
     Draws are cached in ``data``, which belongs to one ``design``.
     """

@@ -48,18 +48,18 @@ class Estimate:
     value: float | None
     low: float | None = None
     high: float | None = None
-    n: int  # what it rests on: items, raters or votes
+    n: int  # number of observations: items, raters or votes
     status: EstimateStatus = EstimateStatus.OK
-    method: str = ""  # how the interval was made
+    method: str = ""  # how the interval was computed
 
 
 def undefined(status: EstimateStatus, n: int) -> Estimate:
-    """An estimate without a value."""
+    """Returns an estimate without a value."""
     return Estimate(value=None, n=n, status=status)
 
 
 def matrix(values: ArrayLike, what: str) -> Floats:
-    """A float64 copy of ``values``, two-dimensional, NaN where missing.
+    """Returns a two-dimensional float64 copy of ``values``, NaN where missing.
 
     Raises:
         UsageError: another number of dimensions, or an infinite value.
@@ -83,7 +83,7 @@ def check_options(level: float, resamples: int, choice: str = "", known: Sequenc
 
 
 def percentile_interval(draws: Floats, level: float) -> Interval | None:
-    """Quantiles of the defined ``draws`` [resamples]; None where fewer than half are defined."""
+    """Returns quantiles of the defined ``draws`` [resamples]; None if fewer than half are defined."""
     defined = draws[np.isfinite(draws)]
     if 2 * len(defined) < len(draws) or not len(defined):
         return None
@@ -92,17 +92,17 @@ def percentile_interval(draws: Floats, level: float) -> Interval | None:
 
 
 def percentile_p(draws: Floats, level: float) -> float | None:
-    """Two-sided p of 0, by inverting `percentile_interval`: the largest p of which the interval at 1 - p holds 0.
+    """Two-sided p of 0, by inverting `percentile_interval`: the largest p for which the interval at 1 - p contains 0.
 
-    It is below ``1 - level`` where the interval at ``level`` leaves 0 out, and only there. The observed data count as a
+    It is below ``1 - level`` if and only if the interval at ``level`` excludes 0. The observed data count as a
     resample, so that p is at least 2 / (resamples + 1).
 
     Args:
         draws: [resamples], NaN where undefined.
-        level: of the interval beside it.
+        level: level of the corresponding interval.
 
     Returns:
-        p; None where there is no interval, or where so few resamples could never reach ``1 - level``.
+        p; None if there is no interval, or if there are too few resamples for p to fall below ``1 - level``.
     """
     least = 2 / (int(np.isfinite(draws).sum()) + 1)
     if percentile_interval(draws, level) is None or least >= 1 - level:
@@ -113,7 +113,7 @@ def percentile_p(draws: Floats, level: float) -> float | None:
 
 
 def _crossing(ordered: Floats) -> float:
-    """The place among ordered numbers, counted from 0, up to which their linear interpolation is not above 0."""
+    """Returns the fractional index among ordered numbers up to which their linear interpolation is not above 0."""
     count = int((ordered <= 0).sum())
     if not count or count == len(ordered):
         return float(max(count - 1, 0))

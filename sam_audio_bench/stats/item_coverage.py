@@ -1,7 +1,8 @@
-"""Coverage: the share of a task's items that a system has answered. Means over different items are not comparable.
+"""Coverage: the share of a task's items for which a system has an estimate. Means over different items are not
+comparable.
 
-Videos vanish from the web, so 41 of 50 items are normal. Systems are ranked by class, and compared on common items
-only.
+Videos are removed from the web, so 41 of 50 items are common. Systems are ranked by coverage class, and compared on
+common items only.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
+    "Coverage",
     "CoverageClass",
-    "Covered",
     "classify_coverage",
     "common_items",
     "coverage_class_rank",
@@ -35,7 +36,7 @@ class CoverageClass(StrEnum):
 
 
 def classify_coverage(answered: int, items: int) -> CoverageClass:
-    """The class of ``answered`` of the ``items`` that a task has.
+    """Returns the coverage class for ``answered`` of a task's ``items``.
 
     >>> [classify_coverage(answered, 50).value for answered in (50, 49, 45, 44, 0)]
     ['complete', '≥ 90 %', '≥ 90 %', 'partial', 'partial']
@@ -46,7 +47,7 @@ def classify_coverage(answered: int, items: int) -> CoverageClass:
 
 
 def coverage_class_rank(coverage: str) -> int:
-    """Rank of a coverage class, 0 for the best; an unknown class ranks with the best."""
+    """Returns the rank of a coverage class, 0 for the best; an unknown class ranks with the best."""
     return CoverageClass(coverage).rank if coverage else 0
 
 
@@ -64,13 +65,13 @@ def format_coverage(answered: int, items: int, missing_media: int = 0) -> str:
 
 
 def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[str, frozenset[str]]:
-    """For each system the items that it is compared on: those that every system of its class has answered.
+    """Returns the items that each system is compared on: those for which all systems of its class have estimates.
 
-    A system without any answer is not compared, and does not reduce the items of the others.
+    A system without any estimate is not compared, and does not reduce the items of the others.
 
     Args:
-        answered: system -> the items that it has answered.
-        items: how many the task has.
+        answered: system -> items for which it has an estimate.
+        items: number of items of the task.
 
     >>> found = common_items({"a": "12345", "b": "1234", "c": "2345", "d": ""}, 5)
     >>> {name: "".join(sorted(kept)) for name, kept in found.items()}
@@ -87,8 +88,8 @@ def common_items(answered: Mapping[str, Collection[str]], items: int) -> dict[st
 
 
 @dataclass(frozen=True)
-class Covered:
-    """What a separator has answered of a task."""
+class Coverage:
+    """The items of a task for which a separator has an estimate."""
 
     answered: frozenset[str] = frozenset()
     items: int = 0  # of the task
@@ -98,9 +99,9 @@ class Covered:
         return format_coverage(len(self.answered), self.items, self.missing_media)
 
 
-def items_set_aside(coverage: Mapping[tuple[str, str], Covered]) -> dict[tuple[str, str], frozenset[str]]:
-    """Answers of each task and separator that others of its class do not have."""
-    tasks: dict[str, dict[str, Covered]] = {}
+def items_set_aside(coverage: Mapping[tuple[str, str], Coverage]) -> dict[tuple[str, str], frozenset[str]]:
+    """Returns, by task and separator, the items whose estimates are ignored since others of its class have none."""
+    tasks: dict[str, dict[str, Coverage]] = {}
     for (task, separator), covered in coverage.items():
         tasks.setdefault(task, {})[separator] = covered
     aside: dict[tuple[str, str], frozenset[str]] = {}

@@ -36,11 +36,11 @@ __all__ = ["COEFFICIENTS", "LEVELS", "LevelData"]
 
 COEFFICIENTS = ("pearson", "spearman", "kendall", "accuracy", *MAPPING_ORDERS)
 _FEWEST = 3
-_KEPT = 2048  # up to so many cells, the agreement of their pairs is kept between chunks of resamples
+_MOST_CACHED = 2048  # cells up to which the agreement of their pairs is cached between chunks of resamples
 
 
 class LevelData(ABC):
-    """A metric and the raters at one level.
+    """A metric and mean ratings at one level.
 
     Args:
         human: [items, systems], NaN where missing.
@@ -74,17 +74,17 @@ class LevelData(ABC):
 
     @abstractmethod
     def calibrate(self) -> None:
-        """Finds the threshold below which accuracy counts a tie."""
+        """Finds the threshold below which accuracy counts a pair as tied."""
 
     def evaluate(self, weights: Weights, coefficients: Sequence[str]) -> dict[str, Floats]:
-        """Each coefficient in each resample: [resamples]; NaN where the resample does not define it."""
+        """Computes each coefficient in each resample: [resamples]; NaN where it is undefined."""
         defined = [name for name in coefficients if self.defines(name)]
         if "accuracy" in defined and not self.thresholds:
             self.calibrate()
         return {name: self._coefficient(name, weights) for name in defined}
 
     def point(self, coefficient: str) -> tuple[float | None, EstimateStatus]:
-        """A coefficient on all data, with its number of observations and status."""
+        """Computes a coefficient on all data, with its status."""
         if coefficient not in self._points:
             found = self.evaluate(self.unit_weights(), (coefficient,)).get(coefficient, np.array([np.nan]))
             known = bool(np.isfinite(found[0]))
@@ -97,7 +97,7 @@ class LevelData(ABC):
         return self.status is EstimateStatus.OK and self.enough(coefficient)
 
     def enough(self, coefficient: str) -> bool:
-        """Whether there are degrees of freedom left."""
+        """Whether enough degrees of freedom are left."""
         return self.n > MAPPING_ORDERS.get(coefficient, 1) + 1
 
     def _coefficient(self, name: str, weights: Weights) -> Floats:
@@ -128,11 +128,11 @@ class LevelData(ABC):
         """Share of pairs of different observations whose order or tie agrees."""
 
     def rmse(self, weights: Weights, order: int) -> Floats:
-        """Error after a mapping of ``order``; NaN if a level has none."""
+        """Error after a mapping of ``order``; NaN at levels without a mapping."""
         return np.full(weights.items.shape[1], np.nan)
 
     def unit_weights(self) -> Weights:
-        """Weights of the original data: everything drawn once."""
+        """Returns the weights of the original data: everything drawn once."""
         return Weights(*(np.ones((size, 1)) for size in self.human.shape))
 
     def set_status(self, human: Floats, metric: Floats) -> None:
@@ -144,7 +144,7 @@ class LevelData(ABC):
 
 
 def unit_range(values: Floats) -> tuple[float, float]:
-    """Centre and half of the range."""
+    """Returns the centre and half the width of the range."""
     low, high = float(values.min()), float(values.max())
     return (low + high) / 2, (high - low) / 2
 
@@ -174,7 +174,7 @@ class Utterance(LevelData, level="utterance"):
     def spearman(self, weights: Weights) -> Floats:
         drawn = self._drawn(weights)
         ties = self._ranked[0].tie_weights(drawn)
-        ranks, variance = weights.kept((self._key, "ranks"), lambda: self._human_ranks(drawn))
+        ranks, variance = weights.cached((self._key, "ranks"), lambda: self._human_ranks(drawn))
         product = np.einsum("nb,nb->b", self._ranked[0].midranks(ties), ranks)
         return ratio(product, _rank_variance(ties, drawn) * variance)
 
@@ -194,7 +194,7 @@ class Utterance(LevelData, level="utterance"):
 
     def accuracy(self, weights: Weights) -> Floats:
         drawn, x, y, threshold = self._drawn(weights), self.sign * self._x, self._y, self.thresholds["accuracy"]
-        if self._agreeing is None and self.n <= _KEPT:
+        if self._agreeing is None and self.n <= _MOST_CACHED:
             self._agreeing = agreement(y[:, None] - y, x[:, None] - x, threshold).astype(bool)
         kept = self._agreeing
         same = pair_sum(
@@ -234,7 +234,7 @@ class WithinItem(LevelData, level="within_item"):
         self._signs = [pairwise_signs(table[self._rows]) for table in (self.metric, self.human)]
 
     def enough(self, coefficient: str) -> bool:
-        return coefficient not in MAPPING_ORDERS  # a few systems leave nothing to fit a mapping to
+        return coefficient not in MAPPING_ORDERS  # there are too few systems to fit a mapping
 
     def _differences(self) -> tuple[Floats, Floats]:
         tables = self.human[self._rows], self.sign * self.metric[self._rows]
@@ -275,7 +275,7 @@ class WithinItem(LevelData, level="within_item"):
         return found
 
     def _drawn(self, weights: Weights) -> Floats:
-        return weights.kept((self._mask.tobytes(), "within"), lambda: weights.systems[None] * self._mask)
+        return weights.cached((self._mask.tobytes(), "within"), lambda: weights.systems[None] * self._mask)
 
     def _mean(self, found: Floats, weights: Weights) -> Floats:
         counts = weights.items[self._rows] * np.isfinite(found)
@@ -329,7 +329,7 @@ class System(LevelData, level="system"):
         x, y = self._scaled(weights)
         drawn, half = self._drawn(weights), self._scale[1][1]
         found = half * mapped_rmse(x, y, drawn, order=order, direction=self.direction)
-        return np.where((drawn > 0).sum(axis=0) > order + 1, found, np.nan)  # copies fit exactly, and say nothing
+        return np.where((drawn > 0).sum(axis=0) > order + 1, found, np.nan)  # copies of an observation fit exactly
 
     def _pairs(self, terms: Floats, weights: Weights) -> Floats:
         drawn = self._drawn(weights)
@@ -340,7 +340,7 @@ class System(LevelData, level="system"):
         return weights.kept(self._key, lambda: weights.systems[self._columns] * (self._counts(weights) > 0))
 
     def _counts(self, weights: Weights) -> Floats:
-        return weights.kept((self._key, "counts"), lambda: np.einsum("is,ib->sb", self._mask, weights.items))
+        return weights.cached((self._key, "counts"), lambda: np.einsum("is,ib->sb", self._mask, weights.items))
 
     def _means(self, weights: Weights) -> list[Floats]:
         counts = np.maximum(self._counts(weights), 1.0)

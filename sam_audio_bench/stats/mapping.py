@@ -15,7 +15,7 @@ from sam_audio_bench.stats.estimate import Floats
 __all__ = ["MAPPING_ORDERS", "mapped_rmse"]
 
 MAPPING_ORDERS = {"rmse_linear": 1, "rmse_cubic": 3}
-_GRID = 33  # places of the double root, tried twice: coarse, then between the neighbours of the best
+_GRID = 33  # positions of the double root: first a coarse grid, then one between the neighbours of the best
 _RIDGE = 1e-11  # resamples with fewer than four distinct values are singular
 _SLACK = 1e-9
 _BASES = (

@@ -24,7 +24,7 @@ __all__ = [
 ESTIMATORS = ("projection", "marginal")
 _TOLERANCE = 1e-8  # of the quality, relative to the spread of the ratings
 _ITERATIONS = 1000
-_LEAST = 0.1  # an inconsistency below this share of the overall one would let one rater decide alone
+_LEAST = 0.1  # smallest inconsistency relative to the overall one; below it, one rater would dominate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class OpinionScores:
     value: Floats  # [items], NaN without ratings
     low: Floats  # [items], NaN where there is no interval
     high: Floats
-    n: NDArray[np.int64]  # [items], ratings that count
+    n: NDArray[np.int64]  # [items], number of ratings used
     method: str
 
 
@@ -44,7 +44,7 @@ class RecoveredOpinion(OpinionScores):
 
     bias: Floats  # [raters], in the unit of the ratings, mean 0; NaN without ratings
     inconsistency: Floats  # [raters], standard deviation of a rating; NaN without ratings
-    bounded: NDArray[np.bool_]  # [raters], the inconsistency is at its lower bound: this rater nearly decides alone
+    bounded: NDArray[np.bool_]  # [raters], the inconsistency is at its lower bound: this rater dominates
     iterations: int
 
 
@@ -76,7 +76,7 @@ def mean_opinion(ratings: ArrayLike, *, level: float = 0.95) -> OpinionScores:
 
 
 def standardise_by_rater(ratings: ArrayLike) -> Floats:
-    """Ratings in units of their rater: minus the rater's mean, over the standard deviation (n - 1).
+    """Standardises ratings by rater: minus the rater's mean, divided by the standard deviation (n - 1).
 
     Args:
         ratings: [items, raters], NaN where missing.

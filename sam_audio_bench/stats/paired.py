@@ -1,8 +1,8 @@
 """Paired comparison of two systems on the same items: difference, interval, p-value, wins and losses.
 
 Pairing removes the difficulty of the items. Items cut from one recording are correlated, so the systems are swapped on
-whole recordings. The interval holds the differences that this test does not reject (Hartigan, *Using subsample values
-as typical values*, JASA 1969), so that it leaves 0 out exactly where p is below 5 %.
+whole recordings. The interval contains the differences that this test does not reject (Hartigan, *Using subsample
+values as typical values*, JASA 1969), so that it excludes 0 if and only if p is below 5 %.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ __all__ = [
     "PairedComparison",
     "Recordings",
     "holm",
-    "least_p",
     "paired_difference",
+    "smallest_p",
     "swap_interval",
+    "swap_patterns",
     "swap_test",
-    "swap_ways",
 ]
 
 FEWEST_RECORDINGS = 6
-"""Of a difference that can be significant at 5 %: of the 32 ways to swap five recordings, two are always as extreme."""
+"""Recordings needed for significance at 5 %: of the 32 swap patterns of five recordings, two are always as extreme."""
 
-_MOST_EXACT = 13  # recordings, of which all ways to swap are tried
-_MOST_DRAWN = 10_000  # recordings, of which ways to swap are drawn
-_CHUNK = 2**20  # swaps that are drawn at a time
-_BLOCK = 2**16  # numbers in an array, few enough for a cache of the processor
-_MOST_KEPT = 2**25  # swaps that are kept for the next tests, a bit each
+_MOST_EXACT = 13  # recordings up to which all swap patterns are enumerated
+_MOST_DRAWN = 10_000  # recordings up to which swap patterns are drawn at random
+_CHUNK = 2**20  # swaps drawn at a time
+_BLOCK = 2**16  # numbers per array, few enough for the CPU cache
+_MOST_KEPT = 2**25  # swaps that are cached for the next tests, one bit each
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class PairedComparison:
     first: float | None  # means over the items, in the unit of the scores; None without items
     second: float | None
     value: float | None  # mean difference, second minus first
-    low: float | None  # 95 % interval; None where no p could be below 5 %: with fewer than FEWEST_RECORDINGS
+    low: float | None  # 95 % interval; None with fewer than FEWEST_RECORDINGS, where p cannot be below 5 %
     high: float | None
     p: float | None  # two-sided; None with fewer than two recordings
     wins: int  # items on which the second is better
@@ -59,7 +59,7 @@ class PairedComparison:
 
     @property
     def n(self) -> int:
-        """Items that both systems have a score for."""
+        """Number of items that both systems have a score for."""
         return self.wins + self.ties + self.losses
 
 
@@ -73,16 +73,16 @@ def paired_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> PairedComparison:
-    """Mean difference with `swap_interval`, p of `swap_test`, and how often each system wins.
+    """Computes the mean difference with `swap_interval`, p of `swap_test`, and how often each system wins.
 
-    The order of the items does not matter.
+    The order of the items has no effect.
 
     Args:
         first: [items], finite.
         second: [items], of the same items in the same order.
         groups: [items], the recording that each item was cut from.
         higher_is_better: direction of the metric.
-        tie: items whose scores differ by no more are ties.
+        tie: largest difference of scores that counts as a tie.
         resamples: number of random swaps, with more than 13 and up to 10,000 recordings.
         seed: of these.
 
@@ -93,7 +93,7 @@ def paired_difference(
     3
     """
     if tie < 0:
-        raise UsageError(f"expected a difference of at least 0 up to which items are ties, found {tie:g}")
+        raise UsageError(f"expected a tie threshold of at least 0, found {tie:g}")
     if len(first) != len(second):
         raise UsageError(f"expected two systems on the same items, found {len(first)} and {len(second)} values")
     differences = [b - a for a, b in zip(first, second, strict=True)]
@@ -114,10 +114,10 @@ def paired_difference(
     )
 
 
-def least_p(recordings: int, resamples: int = 2000) -> float:
-    """The smallest p that `swap_test` can give, whatever the differences.
+def smallest_p(recordings: int, resamples: int = 2000) -> float:
+    """Returns the smallest p that `swap_test` can give for any differences.
 
-    >>> least_p(3), least_p(40, 99)
+    >>> smallest_p(3), smallest_p(40, 99)
     (0.25, 0.01)
     """
     return 2 / 2**recordings if recordings <= _MOST_EXACT else 1 / (resamples + 1)
@@ -136,7 +136,7 @@ def swap_test(
 
     Args:
         differences: [items], finite.
-        groups: [items], or what was made of them for several tests.
+        groups: [items], or `Recordings` of them, which several tests can share.
         resamples: number of random swaps, with more than 13 and up to 10,000 recordings.
         seed: of these.
 
@@ -160,8 +160,8 @@ def swap_interval(
 ) -> Interval | None:
     """The differences between the systems that `swap_test` does not reject at ``1 - level``.
 
-    If the second system is better by δ everywhere, a way to swap is as extreme as what was seen exactly where the mean
-    of the recordings that it swaps, or of those that it leaves, lies at δ or beyond it. The bounds are such means.
+    If the second system is better by δ everywhere, a swap pattern is as extreme as the observation if and only if the
+    mean of the recordings that it swaps, or of the others, lies at δ or beyond. The bounds are such means.
 
     Args:
         differences: as in `swap_test`, and so for all that follow but ``level``.
@@ -172,7 +172,7 @@ def swap_interval(
         seed: as there.
 
     Returns:
-        The closed interval; None where no p could be below ``1 - level``.
+        The closed interval; None if p cannot be below ``1 - level``.
 
     Raises:
         UsageError: as `paired_difference`.
@@ -184,7 +184,7 @@ def _swaps(
     differences: Sequence[float] | Floats, groups: Sequence[Hashable] | Recordings, resamples: int, seed: int,
     weights: Sequence[float] | Floats | None = None,
 ) -> _Swaps | _ManySwaps:  # fmt: skip
-    """All ways to swap, or some, or the distribution of very many; the order of the items does not matter."""
+    """Returns all swap patterns, or a sample, or the distribution of very many; the order of items has no effect."""
     sums, counts, mean = _summed(differences, groups, resamples, weights)
     if len(sums) > _MOST_DRAWN:
         return _ManySwaps(sums, counts, mean)
@@ -197,7 +197,7 @@ def _summed(
     differences: Sequence[float] | Floats, groups: Sequence[Hashable] | Recordings, resamples: int,
     weights: Sequence[float] | Floats | None = None,
 ) -> tuple[Floats, Floats, float]:  # fmt: skip
-    """Of each recording the sum of the differences, and the number of its items or their weight; and the mean."""
+    """Returns the sum of differences and the number or weight of items per recording, and the overall mean."""
     if resamples < 1:
         raise UsageError(f"expected at least one resample, found {resamples}")
     values = np.asarray(differences, dtype=np.float64)
@@ -229,7 +229,7 @@ class Recordings:
         return len(self.counts)
 
     def sums(self, values: Floats) -> Floats:
-        """The sum of the values of each recording, exactly rounded: the same bits in any order of the items."""
+        """Sums the values of each recording, exactly rounded: bit-identical in any order of the items."""
         ordered = values[self._order]
         if len(self) == len(ordered):
             return ordered
@@ -238,7 +238,7 @@ class Recordings:
 
 @dataclass(frozen=True, slots=True)
 class _ManySwaps:
-    """Ways to swap two systems on so many recordings that the sum of what they leave is normal."""
+    """Swap patterns of so many recordings that the sum of the swapped differences is normally distributed."""
 
     sums: Floats  # [recordings]
     counts: Floats  # [recordings], items
@@ -249,18 +249,18 @@ class _ManySwaps:
         return len(self.sums)
 
     def p(self) -> float:
-        """Of no difference."""
+        """Returns p of no difference."""
         spread = math.sqrt(math.fsum(self.sums**2))
         return math.erfc(abs(math.fsum(self.sums)) / (spread * math.sqrt(2))) if spread else 1.0
 
     def interval(self, level: float) -> Interval | None:
-        """The differences δ of which p would be at least ``1 - level``: (S - δN)² is z² times the sum of (s - δn)²."""
+        """Returns the differences δ with p of at least ``1 - level``: (S - δN)² is z² times the sum of (s - δn)²."""
         z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
         whole, items = math.fsum(self.sums), math.fsum(self.counts)
         square = items**2 - z2 * math.fsum(self.counts**2)
         half = whole * items - z2 * math.fsum(self.sums * self.counts)
         rest = whole**2 - z2 * math.fsum(self.sums**2)
-        if square <= 0:  # one recording has nearly all items
+        if square <= 0:  # one recording contains nearly all items
             return None
         spread = math.sqrt(max(half**2 - square * rest, 0.0))
         return Interval(min((half - spread) / square, self.mean), max((half + spread) / square, self.mean))
@@ -268,7 +268,7 @@ class _ManySwaps:
 
 @dataclass(frozen=True, slots=True)
 class _Swaps:
-    """Ways to swap two systems on whole recordings; each is known by two means: of what it swaps, and of the rest."""
+    """Swap patterns on whole recordings, each given by two means: of its swapped recordings and of the others."""
 
     recordings: int
     mean: float  # over all items
@@ -276,12 +276,12 @@ class _Swaps:
     greater: Floats  # [ways], the larger one; inf there
 
     def p(self) -> float:
-        """Of no difference: the share of ways that are as extreme."""
+        """Returns p of no difference: the share of patterns that are as extreme."""
         return float((self.lesser <= 0).mean() if self.mean >= 0 else (self.greater >= 0).mean())
 
     def interval(self, level: float) -> Interval | None:
-        """The differences of which p would be at least ``1 - level``."""
-        count = math.ceil((1 - level) * len(self.lesser) - 1e-9)  # ways that must be as extreme
+        """Returns the differences with p of at least ``1 - level``."""
+        count = math.ceil((1 - level) * len(self.lesser) - 1e-9)  # patterns that must be as extreme
         if not 1 <= count <= len(self.lesser):
             return None
         low, high = np.sort(self.lesser)[count - 1], np.sort(self.greater)[-count]
@@ -291,7 +291,7 @@ class _Swaps:
 
 
 def _ways(recordings: int, resamples: int, seed: int) -> Iterable[NDArray[np.bool_]]:
-    """Which recordings each way swaps, [ways, recordings], a few ways at a time; the first way swaps none."""
+    """Yields which recordings each pattern swaps, [ways, recordings], in chunks; the first pattern swaps none."""
     if recordings <= _MOST_EXACT or recordings * resamples <= _MOST_KEPT:
         kept = _kept_ways(recordings, resamples, seed)
         return (np.unpackbits(ways, axis=1, count=recordings).view(np.bool_) for ways in kept)
@@ -300,12 +300,12 @@ def _ways(recordings: int, resamples: int, seed: int) -> Iterable[NDArray[np.boo
 
 @lru_cache(maxsize=8)
 def _kept_ways(recordings: int, resamples: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
-    """Kept, since all columns of a table use them; eight to a byte."""
+    """Caches packed patterns, since all columns of a table use them."""
     return tuple(np.packbits(ways, axis=1) for ways in _drawn_ways(recordings, resamples, seed))
 
 
-def swap_ways(recordings: int, resamples: int = 2000, seed: int = 0) -> NDArray[np.bool_]:
-    """The ways of `swap_interval` for up to 10,000 recordings: which ones each swaps, [ways, recordings]."""
+def swap_patterns(recordings: int, resamples: int = 2000, seed: int = 0) -> NDArray[np.bool_]:
+    """Returns the patterns of `swap_interval` for up to 10,000 recordings: which each swaps, [ways, recordings]."""
     return np.concatenate(list(_ways(recordings, resamples, seed)))
 
 
@@ -321,7 +321,7 @@ def _drawn_ways(recordings: int, resamples: int, seed: int) -> Iterator[NDArray[
 
 
 def _means_of_ways(ways: NDArray[np.bool_], sums: Floats, counts: Floats) -> Floats:
-    """The smaller and the larger mean of each way: [2, ways]."""
+    """Computes the smaller and the larger mean of each pattern: [2, ways]."""
     swapped, negligible = _swapped(ways, sums), _negligible(sums)
     number = np.count_nonzero(ways, axis=1)
     size = _swapped(ways, counts) if (counts != 1).any() else number
@@ -335,9 +335,9 @@ def _means_of_ways(ways: NDArray[np.bool_], sums: Floats, counts: Floats) -> Flo
 
 
 def _share_as_extreme(sums: Floats, ways: Iterable[NDArray[np.bool_]]) -> float:
-    """The share of ways of which what they swap, or what they leave, adds up to no more than 0: p where more does.
+    """Computes the share of patterns whose swapped or other recordings have a sum of at most 0, which is p.
 
-    It is that of `_means_of_ways`: where rounding could decide, a sum that was made in any order is made again.
+    It equals that of `_means_of_ways`: where rounding could decide, a sum in arbitrary order is recomputed in order.
     """
     negligible, whole = _negligible(sums), sums.sum()
     rounding = 2 * len(sums) * np.finfo(np.float64).eps * np.abs(sums).sum()
@@ -352,17 +352,17 @@ def _share_as_extreme(sums: Floats, ways: Iterable[NDArray[np.bool_]]) -> float:
 
 
 def _negligible(sums: Floats) -> float:
-    """A sum that is 0 but for rounding."""
+    """Returns the magnitude up to which a sum counts as 0."""
     return 1e-12 * float(np.abs(sums).sum())
 
 
 def _swapped(ways: NDArray[np.bool_], values: Floats, *, in_order: bool = True) -> Floats:
-    """The sum of what each way swaps: [ways].
+    """Sums the values that each pattern swaps: [ways].
 
     Args:
         ways: [ways, recordings].
         values: [recordings].
-        in_order: with the same bits always; else by a matrix product, whose order of addition the machine chooses.
+        in_order: bit-identical on all machines; else by a matrix product, whose order of addition may vary.
     """
     step = max(1, _BLOCK // max(1, len(values)))
     found, block = np.empty(len(ways)), np.empty((step, len(values)))
@@ -381,8 +381,8 @@ def holm(p_values: Sequence[float | None], hypotheses: Callable[[int], int] = in
     """Step-down adjusted p-values (Holm, Scandinavian Journal of Statistics 1979); None stays None.
 
     Args:
-        p_values: one a hypothesis.
-        hypotheses: how many can be true where so many of the p-values are not rejected yet; by default as many.
+        p_values: one per hypothesis.
+        hypotheses: number of hypotheses that can be true, from the number not rejected yet; by default the same.
 
     >>> holm([0.01, None, 0.02])
     [0.02, None, 0.02]

@@ -29,7 +29,7 @@ _LARGEST = 10_000_000  # ratings of one simulated system, which are in memory at
 class PowerRow:
     """Power of a design to detect a difference."""
 
-    raters: int  # an item and system
+    raters: int  # per item and system
     items: int
     systems: int
     difference: float  # between the means of two systems, in the unit of the ratings
@@ -52,7 +52,7 @@ def simulate_power(
     simulations: int = 1000,
     seed: int = 0,
 ) -> PowerRow:
-    """Power of one design.
+    """Simulates the power of one design.
 
     Args:
         components: of `variance_components`.
@@ -113,7 +113,7 @@ def power_table(
     simulations: int = 1000,
     seed: int = 0,
 ) -> list[PowerRow]:
-    """`simulate_power` of every combination, in the order of the arguments; all from the same seed."""
+    """Computes `simulate_power` for every combination, in the order of the arguments, with the same seed."""
     return [
         simulate_power(
             components,

@@ -3,7 +3,7 @@
 Bradley and Terry (Biometrika 1952) with the ties of Davidson (JASA 1970) and the order effect of Davidson and Beaver
 (Biometrics 1977): with strengths s, advantage of the first position e and tie parameter v, the first system, the
 second and a tie have probabilities proportional to ``exp(s1 + e/2) : exp(s2 - e/2) : v exp((s1 + s2)/2)``. Votes of one
-rater are not independent, so that raters are resampled whole.
+rater are not independent, so whole raters are resampled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["BradleyTerry", "Transitivity", "bradley_terry", "elo", "transitivity
 _ITERATIONS = 100
 _TOLERANCE = 1e-10
 _NUISANCE = 3.0  # standard deviation of the prior of the order effect and of log v
-_LONGEST = 2.0  # of a Newton step, in logits
+_LONGEST = 2.0  # maximum length of a Newton step, in logits
 _CHUNK = 2**21
 
 
@@ -50,7 +50,7 @@ class BradleyTerry:
     ties: tuple[int, ...]
     order: Estimate  # advantage of the first position, logits
     tie: float | None  # Davidson's v; None without ties
-    components: tuple[tuple[int, ...], ...]  # systems that chains of comparisons link
+    components: tuple[tuple[int, ...], ...]  # groups of systems connected by chains of comparisons
     status: EstimateStatus
     method: str  # "rater_bootstrap" or "vote_bootstrap"
 
@@ -60,9 +60,9 @@ class Transitivity:
     """Transitivity of the majorities."""
 
     circular: int  # triads in which a beats b, b beats c and c beats a
-    triads: int  # of which all three pairs have a majority
-    coefficient: float | None  # 1: none is circular, 0: as many as by coin tosses
-    p: float | None  # chance of so few by coin tosses
+    triads: int  # triads whose three pairs all have a majority
+    coefficient: float | None  # 1: none is circular, 0: as many as expected by chance
+    p: float | None  # probability of so few by chance
     n: int  # pairs with a majority
 
 
@@ -80,7 +80,7 @@ class _Model(NamedTuple):
 
 
 def elo(strength: float, *, base: float = 1500.0) -> float:
-    """A strength in logits on the scale of Elo: 400 points are odds of 10 to 1. For display only.
+    """Converts a strength in logits to the Elo scale: 400 points are odds of 10 to 1. For display only.
 
     >>> elo(math.log(10))
     1900.0
@@ -170,7 +170,7 @@ def transitivity(
 ) -> Transitivity:
     """Circular triads among the majorities (Kendall and Babington Smith, Biometrika 1940).
 
-    Pairs without a majority leave their triads out. With all pairs decided, the coefficient relates circular triads to
+    Triads with an undecided pair are left out. If all pairs are decided, the coefficient compares circular triads with
     their expectation, a quarter of all.
 
     Args:
@@ -213,7 +213,7 @@ def _circular(majority: Floats) -> int:
 def _counted(
     first: ArrayLike, second: ArrayLike, outcome: ArrayLike, systems: int, raters: Sequence[Hashable] | None
 ) -> _Votes:
-    """Counts of outcomes; raters in an order by content, so that the order of the votes has no effect."""
+    """Counts outcomes; raters are ordered by content, so that the order of the votes has no effect."""
     columns = [np.array(column, dtype=np.float64).astype(np.intp) for column in (first, second, outcome)]
     one, other, result = columns
     lengths = {column.shape for column in columns}
@@ -237,7 +237,7 @@ def _counted(
 
 
 def _components(votes: _Votes, total: Floats, systems: int, *, directed: bool) -> tuple[tuple[int, ...], ...]:
-    """Linked systems; ``directed``: by wins in both directions, ties counting as both (Ford's condition)."""
+    """Finds connected systems; ``directed``: by wins in both directions, ties counting as both (Ford's condition)."""
     rows, columns = np.concatenate([votes.first, votes.second]), np.concatenate([votes.second, votes.first])
     counts = np.concatenate([total[:, 0] + total[:, 2], total[:, 1] + total[:, 2]])
     graph = coo_array((counts, (rows, columns)), shape=(systems, systems)).tocsr()
@@ -247,7 +247,7 @@ def _components(votes: _Votes, total: Floats, systems: int, *, directed: bool) -
 
 
 def _resampled(votes: _Votes, resamples: int, seed: int, *, clustered: bool) -> Floats:
-    """Counts in each resample of the raters, or else of the votes: [resamples, pairs, 3]; none with too few of them."""
+    """Counts outcomes in each resample of raters or votes: [resamples, pairs, 3]; no resamples with too few of them."""
     count, *shape = votes.counts.shape
     flat = votes.counts.reshape(count, 3 * shape[0])
     total = int(flat.sum())
@@ -262,7 +262,7 @@ def _resampled(votes: _Votes, resamples: int, seed: int, *, clustered: bool) -> 
 
 
 def _tallies(votes: _Votes, counts: Floats, systems: int) -> Floats:
-    """Wins, losses and ties of each system: [resamples, systems, 3]."""
+    """Counts wins, losses and ties of each system: [resamples, systems, 3]."""
     found = np.zeros((len(counts), systems, 3))
     for pair, (one, other) in enumerate(zip(votes.first, votes.second, strict=True)):
         found[:, one] += counts[:, pair]
@@ -307,7 +307,7 @@ def _newton(model: _Model, counts: Floats) -> Floats:
     flat = model.design.reshape(pairs * outcomes, width)
     found = np.zeros((len(counts), width))
     anchored = np.zeros((width, width))
-    anchored[:systems, :systems] = 1.0  # the likelihood ignores a common shift: this keeps it at 0
+    anchored[:systems, :systems] = 1.0  # the likelihood does not depend on a common shift; this fixes it at 0
     total = counts.sum(axis=2, keepdims=True)
     for _ in range(_ITERATIONS):
         logits = (found @ flat.T).reshape(-1, pairs, outcomes)

@@ -2,8 +2,8 @@
 
 All lines of a column are resampled together, recording by recording (`sam_audio_bench.stats.bootstrap`), so that two
 lines are compared on the items that both have a score for, and the difficulty of the items cancels out. A rank interval
-holds the middle 95 % of a line's ranks over the resamples. Two lines are told apart where one is ahead in at least
-97.5 % of them; lines that share a letter are not told apart.
+contains the middle 95 % of a line's ranks over the resamples. Two lines differ significantly if one is ahead in at
+least 97.5 % of them; lines that share a letter do not differ significantly.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["Column", "RankInterval", "Values", "rank"]
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Mapping[str, float]]
-"""Of one line: task -> item -> mean over its estimates."""
+"""Scores of one line: task -> item -> mean over its estimates."""
 
 _LEVEL = 0.95
 _NORMAL = NormalDist()
-_MOST_DRAWN = 5_000  # recordings, of which resamples are drawn for an interval
-_EQUAL = 1e-9  # differences up to here are rounding: a tie
+_MOST_DRAWN = 5_000  # recordings up to which an interval is computed from resamples
+_EQUAL = 1e-9  # smaller differences are rounding errors, hence ties
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class RankInterval:
     rank: int  # 1: nobody is ahead; equal means share a rank
     low: int
     high: int  # of the rank, 95 %
-    letters: str  # shared by lines that cannot be told apart
+    letters: str  # shared by lines that do not differ significantly
 
 
 @dataclass(frozen=True)
 class Column:
-    """What is ranked: a mean over items, and above that over tasks and over groups of tasks.
+    """The quantity that is ranked: a mean over items, then over tasks, then over groups of tasks.
 
     Args:
         parts: groups of tasks; the value is the mean over groups of the mean over tasks of the mean over items.
@@ -58,14 +58,14 @@ class Column:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """All of them."""
+        """All tasks."""
         return tuple(task for part in self.parts for task in part)
 
     @cached_property
     def weights(self) -> dict[str, Floats]:
-        """Recording -> how often each resample draws it [1 + resamples]; the first draws every one once.
+        """Recording -> how often each resample draws it [1 + resamples]; the first resample draws each once.
 
-        Tasks that share recordings are one stratum, in which they are drawn together; strata are drawn apart.
+        Tasks that share recordings form one stratum; strata are resampled independently.
         """
         found: dict[str, Floats] = {}
         for number, labels in enumerate(self._strata()):
@@ -77,13 +77,13 @@ class Column:
         joined: list[set[str]] = []
         for task in self.tasks:
             labels = set(self.groups[task].values())
-            apart = [stratum for stratum in joined if stratum.isdisjoint(labels)]
-            joined = [*apart, labels.union(*(stratum for stratum in joined if stratum not in apart))]
+            disjoint = [stratum for stratum in joined if stratum.isdisjoint(labels)]
+            joined = [*disjoint, labels.union(*(stratum for stratum in joined if stratum not in disjoint))]
         return sorted(sorted(labels) for labels in joined)
 
     @cached_property
     def recordings(self) -> int:
-        """How many there are."""
+        """Number of recordings."""
         return len({label for task in self.tasks for label in self.groups[task].values()})
 
     @property
@@ -92,9 +92,9 @@ class Column:
         return self.recordings > 1
 
     def samples(self, values: Values) -> Floats:
-        """The mean, and the mean in each resample: [1 + resamples].
+        """Computes the mean, and the mean in each resample: [1 + resamples].
 
-        A resample that draws none of a task's recordings takes that task's mean.
+        A resample without recordings of a task uses that task's mean.
         """
         parts = [np.mean([self._of_task(task, values[task]) for task in part], axis=0) for part in self.parts]
         found: Floats = np.mean(parts, axis=0)
@@ -112,7 +112,7 @@ class Column:
         return np.where(counts > 0, sums / np.where(counts > 0, counts, 1.0), mean)
 
     def interval(self, values: Values) -> Interval | None:
-        """Percentile interval of the mean; None where the variance is unknown. Of very many recordings a normal one."""
+        """Computes the percentile interval of the mean, or a normal one of very many recordings; None if unknown."""
         if not self.known:
             return None
         if self.recordings > _MOST_DRAWN:
@@ -121,7 +121,7 @@ class Column:
         return Interval(float(low), float(high))
 
     def _normal_interval(self, values: Values) -> Interval:
-        """By the variance over recordings of what each adds to the mean: of so many, what resamples would give."""
+        """Computes the interval from the variance of the recordings' contributions to the mean, as resamples would."""
         added: dict[str, float] = {}
         means = []
         for part in self.parts:
@@ -145,7 +145,7 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
         higher_is_better: direction.
     """
     ahead = np.zeros((len(lines), 1 + column.resamples), dtype=np.int64)
-    apart = np.zeros((len(lines), len(lines)), dtype=bool)
+    differ = np.zeros((len(lines), len(lines)), dtype=bool)
     sign = 1.0 if higher_is_better else -1.0
     whole = np.array([column.samples(line) for line in lines]).reshape(ahead.shape) * sign
     items = [{task: frozenset(values) for task, values in line.items()} for line in lines]
@@ -159,9 +159,9 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
         ahead[one] += worse.sum(axis=0)
         ahead[:one] += better
         sure = np.maximum(better[:, 1:].sum(axis=1), worse[:, 1:].sum(axis=1)) >= needed
-        apart[one, :one] = apart[:one, one] = sure & column.known
+        differ[one, :one] = differ[:one, one] = sure & column.known
     ranks = 1 + ahead
-    letters = _letters(ranks[:, 0], whole[:, 0].tolist(), apart)
+    letters = _letters(ranks[:, 0], whole[:, 0].tolist(), differ)
     if not column.known:
         return [RankInterval(int(own[0]), 1, len(lines), text) for own, text in zip(ranks, letters, strict=True)]
     low = np.quantile(ranks[:, 1:], (1 - _LEVEL) / 2, axis=1, method="lower")
@@ -171,7 +171,7 @@ def rank(column: Column, lines: Sequence[Values], *, higher_is_better: bool) -> 
 
 
 def _gap_on_common_items(column: Column, first: Values, second: Values) -> Floats:
-    """Difference of two lines on the items that both have; zero where some task has no such item."""
+    """Computes the difference of two lines on common items; zero if some task has no common item."""
     shared = {task: first[task].keys() & second[task].keys() for task in first}
     if not all(shared.values()):
         return np.zeros(1 + column.resamples)
@@ -182,13 +182,13 @@ def _gap_on_common_items(column: Column, first: Values, second: Values) -> Float
     return ours - theirs
 
 
-def _letters(ranks: NDArray[np.int64], means: Sequence[float], apart: NDArray[np.bool_]) -> list[str]:
+def _letters(ranks: NDArray[np.int64], means: Sequence[float], differ: NDArray[np.bool_]) -> list[str]:
     """Compact letter display: one letter per longest run of lines, best first, of which no two differ significantly."""
     order = sorted(range(len(ranks)), key=lambda line: (int(ranks[line]), -means[line]))
     runs: list[tuple[int, int]] = []
     for start in range(len(order)):
         end = start
-        while end + 1 < len(order) and not apart[order[end + 1], order[start : end + 1]].any():
+        while end + 1 < len(order) and not differ[order[end + 1], order[start : end + 1]].any():
             end += 1
         if not runs or end > runs[-1][1]:
             runs.append((start, end))
@@ -200,6 +200,6 @@ def _letters(ranks: NDArray[np.int64], means: Sequence[float], apart: NDArray[np
 
 
 def _letter(number: int) -> str:
-    """A … z, a2 … z2 and so on."""
+    """Returns a … z, a2 … z2 and so on."""
     turn, place = divmod(number, len(ascii_lowercase))
     return ascii_lowercase[place] + (str(turn + 1) if turn else "")

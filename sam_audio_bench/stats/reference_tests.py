@@ -42,11 +42,11 @@ def compare_independent(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[Difference]:
-    """All pairs of metrics, as `sam_audio_bench.stats.correlation_tests.compare` gives them.
+    """Compares all pairs of metrics, with results as those of `sam_audio_bench.stats.correlation_tests.compare`.
 
-    Zou's interval comes with the p of its inversion, so that the two never contradict each other; Williams' test and
-    the permutation test have no interval. Of Spearman's coefficient Zou and Williams are approximations. Metrics that
-    correlate perfectly with each other have no p.
+    Zou's interval comes with p by its inversion, so that the two are consistent; Williams' test and the permutation
+    test have no interval. For Spearman's coefficient, Zou and Williams are approximations. Metrics that correlate
+    perfectly with each other have no p.
 
     Args:
         human: [items, systems], mean ratings, NaN where missing.
@@ -91,7 +91,7 @@ def _described(
     pair: tuple[str, str], cells: list[Floats], at: str, coefficient: str, test: str, signs: Mapping[str, int],
     level: float,
 ) -> Difference:  # fmt: skip
-    """The difference, with Williams' p, or Zou's interval and p, where they exist."""
+    """Computes the difference, with Williams' p, or Zou's interval and p, if they exist."""
     human, *tables = cells
     data = [LevelData.LEVELS[at](human, one, signs.get(name)) for name, one in zip(pair, tables, strict=True)]
     points = [each.point(coefficient) for each in (*data, LevelData.LEVELS[at](tables[0], tables[1]))]

@@ -42,12 +42,12 @@ __all__ = [
 
 ICC_FORMS = ("1,1", "1,k", "2,1", "2,k")
 _FEWEST = 3  # pairs of a correlation
-_POLE = 1e-9  # a denominator up to this is 0 but for rounding
+_POLE = 1e-9  # a smaller denominator counts as 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaveOneOut:
-    """Each rater against the mean of the others: human performance to compare a metric with."""
+    """Correlation of each rater with the mean of the others: a human reference for metrics."""
 
     mean: Estimate  # of the raters that have a value; n counts them
     raters: tuple[Estimate, ...]  # in the order of the columns; n counts items
@@ -67,7 +67,7 @@ def raters_per_item(ratings: ArrayLike) -> float:
 def icc(
     ratings: ArrayLike, form: str = "1,k", *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Estimate:
-    """One intraclass correlation; see `icc_table` for the arguments.
+    """Computes one intraclass correlation; see `icc_table` for the arguments.
 
     Raises:
         UsageError: a form that is not one of ICC_FORMS, ratings that are no matrix, an option out of range.
@@ -77,12 +77,12 @@ def icc(
 
 
 def icc_table(ratings: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
-    """All forms of ICC_FORMS.
+    """Computes all forms of ICC_FORMS.
 
     With missing ratings the variance components are those of the analysis of variance for unbalanced data (Searle,
     Casella and McCulloch, *Variance Components*, 1992, chapter 5: one-way ANOVA; Henderson's method I), negative ones
-    kept, and k is the harmonic mean of the raters per item. Both reduce to the textbook form on complete data. Where
-    the variance of raters and residual together comes out negative it counts as none, so that no ICC is above 1.
+    kept, and k is the harmonic mean of the raters per item. Both reduce to the textbook form on complete data. If the
+    sum of the variances of raters and residual is negative, it counts as 0, so that no ICC is above 1.
 
     Args:
         ratings: [items, raters], NaN where missing. With anonymous columns only "1" is meaningful.
@@ -137,8 +137,7 @@ def reliability_curve(ratings: ArrayLike, counts: Sequence[int]) -> list[float |
         counts: raters per item.
 
     Returns:
-        One value per count, at most 1; None where ICC(1,1) is undefined, or so far below 0 that the formula has left
-        its range, which ends at a pole.
+        One value per count, at most 1; None if ICC(1,1) is undefined, or so far below 0 that the formula has a pole.
     """
     single = icc(ratings, "1,1", resamples=1).value
     return [None if single is None else _step_up(single, count) for count in counts]
@@ -147,10 +146,10 @@ def reliability_curve(ratings: ArrayLike, counts: Sequence[int]) -> list[float |
 def split_half(
     ratings: ArrayLike, *, splits: int = 100, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Correlation of the means of two random halves of each item's raters, stepped up to all of them.
+    """Correlation of the means of two random halves of each item's raters, extrapolated to all of them.
 
-    The halves are drawn anew for each item, so that raters may be anonymous; with an odd number one half has a rating
-    more. The mean r over the splits is stepped up by Spearman-Brown, 2r / (1 + r).
+    The halves are drawn independently for each item, so that raters may be anonymous; with an odd number one half has
+    one more rating. The mean r over the splits is extrapolated by the Spearman-Brown formula, 2r / (1 + r).
 
     Args:
         ratings: [items, raters], NaN where missing; items with one rating are left out.
@@ -263,7 +262,7 @@ def _components(table: Floats, weights: Floats) -> dict[str, Floats]:
     coefficients = np.stack([np.stack(row, axis=-1) for row in expected], axis=-2)
     item, rater, residual = _solve(coefficients, sums_of_squares).T
     within = (square - between) / np.where(ratings > items, ratings - items, np.nan)
-    size = total(1 / counts) / items  # one over the harmonic mean of the raters an item
+    size = total(1 / counts) / items  # inverse of the harmonic mean of the raters per item
     one_way = ((between - correction) - (items - 1) * within) / np.where(effective > 0, effective, np.nan)
     return {
         "1,1": _quotient(one_way, within),
@@ -306,22 +305,22 @@ def _f_intervals(table: Floats, agreement: float, level: float) -> dict[str, Int
 
 
 def _stepped(bounds: Interval, raters: int) -> Interval | None:
-    """An interval for a mean of ``raters``; None where a bound is beyond the pole."""
+    """Extrapolates an interval to a mean of ``raters``; None if a bound is beyond the pole."""
     low, high = (_step_up(r, raters) for r in bounds)
     return None if low is None or high is None else Interval(low, high)
 
 
 def _step_up(r: float, raters: float) -> float | None:
-    """Spearman-Brown: reliability of a mean of ``raters``.
+    """Extrapolates a reliability to a mean of ``raters`` by the Spearman-Brown formula.
 
-    None at and beyond the pole, r = -1 / (raters - 1): no ratings of so many raters can have a reliability that low.
+    None at and beyond the pole, r = -1 / (raters - 1): a reliability that low is impossible with so many raters.
     """
     whole = 1 + (raters - 1) * r
     return min(raters * r / whole, 1.0) if whole > _POLE else None
 
 
 def _solve(coefficients: Floats, quadratics: Floats) -> Floats:
-    """Batched solution; NaN where a resample is singular."""
+    """Solves batched linear equations; NaN where a resample is singular."""
     regular = np.abs(np.linalg.det(coefficients)) > 1e-9
     safe = np.where(regular[:, None, None], coefficients, np.eye(3))
     solved = np.linalg.solve(safe, quadratics[..., None])[..., 0]

@@ -1,11 +1,11 @@
-"""Items in slices by an attribute, and whether a system does worse in one of them than in the others.
+"""Slices of items by an attribute, and tests whether a system is worse in one of them than in the others.
 
-What is tested is the difference of means by its standard error over recordings, in two ways, of which the larger p
-counts. One permutes scores between items while their attributes stay; items of one recording are not independent, so
+The statistic is the difference of means divided by its standard error over recordings, tested in two ways; the larger p
+is used. One test permutes scores between items with fixed attributes; items of one recording are not independent, so
 recordings with equally many items are exchanged as wholes, and items within their recording (multi-level block
-permutation: Winkler, Webster, Vidaurre, Nichols and Smith, NeuroImage 2015). It is exact, whatever the distribution, if
-the attribute tells nothing of the scores. The other one is Welch's (Biometrika 1947) over recordings, which holds where
-slices differ in their spread and not in their mean.
+permutation: Winkler, Webster, Vidaurre, Nichols and Smith, NeuroImage 2015). It is exact for any distribution if the
+attribute is independent of the scores. The other test is Welch's (Biometrika 1947) over recordings, which is valid if
+slices differ in spread but not in mean.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import Interval, cluster_interval, difference_interval
 from sam_audio_bench.tasks.attributes import Attribute
 
-__all__ = ["FEWEST", "Slice", "SliceTest", "compare_slices", "cut"]
+__all__ = ["MIN_RECORDINGS", "Slice", "SliceTest", "compare_slices", "make_slices"]
 
-FEWEST = 5
-"""Recordings that a slice must have, and the items elsewhere too, to be tested."""
+MIN_RECORDINGS = 5
+"""Recordings that a slice, and the other items, must have for a test."""
 
-_FEW_VALUES = 4  # different numbers, each of which is a slice of its own
-_DIGITS = 4  # significant ones, of edges that nobody has given
+_FEW_VALUES = 4  # distinct numbers up to which each forms a slice
+_DIGITS = 4  # significant digits of automatic edges
 _CHUNK = 2**20  # numbers in an array
 _ROUNDING = 1e-9  # by which equal statistics may differ
 
@@ -43,25 +43,25 @@ class Slice(NamedTuple):
 
     label: str  # "snr < −5"
     items: tuple[Hashable, ...]
-    known: bool = True  # whether the attribute of these items is
+    known: bool = True  # whether the attribute of these items is known
 
 
-def cut(values: Mapping[_Key, Attribute | None], name: str, points: Sequence[float] = ()) -> list[Slice]:
-    """Slices of items by the values of an attribute; each item is in exactly one.
+def make_slices(values: Mapping[_Key, Attribute | None], name: str, points: Sequence[float] = ()) -> list[Slice]:
+    """Divides items into slices by the values of an attribute; each item is in exactly one.
 
-    Numbers are cut at the given points, each of which begins a slice. Without points each of at most four different
-    numbers is a slice, else the terciles are, whose edges have four digits. Texts are slices by their value, the most
-    frequent first. Items whose value is None come last.
+    Numbers are divided at the given points, each of which begins a slice. Without points, each of at most four distinct
+    numbers is a slice, or else the terciles are, with edges of four digits. Each text is a slice, the most frequent
+    first. Items whose value is None come last.
 
     Args:
-        values: item -> value; None: not known.
-        name: of the attribute.
-        points: increasing.
+        values: item -> value; None: unknown.
+        name: name of the attribute.
+        points: increasing numbers.
 
     Raises:
         UsageError: points that do not increase, or of texts.
 
-    >>> [(one.label, one.items) for one in cut({"a": -5.0, "b": 0.0, "c": None}, "snr", [0])]
+    >>> [(one.label, one.items) for one in make_slices({"a": -5.0, "b": 0.0, "c": None}, "snr", [0])]
     [('snr < 0', ('a',)), ('snr ≥ 0', ('b',)), ('snr not known', ('c',))]
     """
     if not all(map(math.isfinite, points)) or any(low >= high for low, high in pairwise(points)):
@@ -103,7 +103,7 @@ def _by_edges(numbers: Mapping[_Key, float], name: str, edges: Sequence[float]) 
 
 
 def _terciles(numbers: Sequence[float]) -> list[float]:
-    """Edges that part numbers in three, as far as equal ones let them."""
+    """Returns edges that divide numbers into three parts, or fewer if there are ties."""
     edges = {float(f"{edge:.{_DIGITS}g}") for edge in np.quantile(numbers, [1 / 3, 2 / 3])}
     return sorted(edge for edge in edges if min(numbers) < edge) or [max(numbers)]
 
@@ -113,13 +113,13 @@ def _shown(value: Attribute) -> str:
 
 
 def _short(number: float) -> str:
-    """As many digits as tell it from every other number; no negative zero."""
+    """Formats a number with as few digits as identify it, without negative zero."""
     return repr(float(number) + 0.0).removesuffix(".0").replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceTest:
-    """A system in one slice, and elsewhere: in the other slices of the attribute."""
+    """A system in one slice compared with the other slices of the attribute."""
 
     n: int  # items with a score
     recordings: int
@@ -127,11 +127,11 @@ class SliceTest:
     low: float | None  # 95 % interval of the mean; None with fewer than two recordings
     high: float | None
     elsewhere: float | None
-    difference: float | None  # mean in the slice less mean elsewhere
+    difference: float | None  # mean in the slice minus mean elsewhere
     difference_low: float | None
     difference_high: float | None
-    p: float | None  # one-sided, of a slice that is not worse: the larger of the two; None: not tested
-    untested: str = ""  # why
+    p: float | None  # one-sided, of the hypothesis that the slice is not worse: the larger of two; None: not tested
+    untested: str = ""  # why there is no p
 
 
 def compare_slices(
@@ -144,16 +144,16 @@ def compare_slices(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[SliceTest]:
-    """Each slice against all others of one attribute.
+    """Compares each slice with all others of one attribute.
 
     Args:
         values: [items], finite, of items whose attribute is known.
         groups: [items], the recording that each item was cut from.
-        slices: [slices][items], which items are in it.
+        slices: [slices][items], whether an item is in a slice.
         higher_is_better: direction of the scores.
-        permutations: of the test.
-        resamples: of the intervals, 95 %, which resample recordings.
-        seed: of both.
+        permutations: number of permutations of the test.
+        resamples: number of resamples of recordings for the 95 % intervals.
+        seed: seed of both.
 
     Raises:
         UsageError: lengths that differ, or a value that is not finite.
@@ -170,7 +170,7 @@ def compare_slices(
 
 
 def _described(scores: Floats, labels: Sequence[str], mask: Mask, resamples: int, seed: int) -> SliceTest:
-    """All but p."""
+    """Computes everything except p."""
     inside, outside = scores[mask], scores[~mask]
     own = [label for label, one in zip(labels, mask, strict=True) if one]
     others = {label for label, one in zip(labels, mask, strict=True) if not one}
@@ -195,10 +195,10 @@ def _described(scores: Floats, labels: Sequence[str], mask: Mask, resamples: int
 
 
 def _why_untested(scores: Floats, recordings: int, others: int) -> str:
-    if recordings < FEWEST:
-        return f"fewer than {FEWEST} recordings"
-    if others < FEWEST:
-        return f"fewer than {FEWEST} recordings elsewhere"
+    if recordings < MIN_RECORDINGS:
+        return f"fewer than {MIN_RECORDINGS} recordings"
+    if others < MIN_RECORDINGS:
+        return f"fewer than {MIN_RECORDINGS} recordings elsewhere"
     if scores.min() == scores.max():
         return "all scores are equal"
     return ""
@@ -207,10 +207,10 @@ def _why_untested(scores: Floats, recordings: int, others: int) -> str:
 def _p_values(
     scores: Floats, labels: Sequence[str], masks: Sequence[Mask], permutations: int, seed: int
 ) -> list[float]:
-    """The larger p of each slice; of scores of which higher ones are better."""
+    """Computes the larger p of each slice, for scores of which higher is better."""
     if not masks:
         return []
-    from scipy.special import stdtr  # which tables of results do without
+    from scipy.special import stdtr  # imported here, since tables of results do not need it
 
     starts = np.flatnonzero([at == 0 or labels[at] != labels[at - 1] for at in range(len(labels))])
     stands = [_Contrast(mask, starts) for mask in masks]
@@ -226,7 +226,7 @@ def _p_values(
 
 
 class _Contrast:
-    """Difference of means, slice less elsewhere, by its standard error over recordings.
+    """Difference of means, slice minus elsewhere, divided by its standard error over recordings.
 
     Args:
         mask: [items], the slice.
@@ -240,7 +240,7 @@ class _Contrast:
         self._scales = [math.sqrt(one / (one - 1)) for one in self._recordings]  # of single items: Welch's statistic
 
     def statistics(self, scores: Floats) -> Floats:
-        """``[ways, items] -> [ways]``; infinite where the standard error is 0."""
+        """Computes the statistic, ``[permutations, items] -> [permutations]``; infinite where the error is 0."""
         means, parts = self._sides(scores)
         error = np.sqrt(np.square(parts[0] - parts[1]).sum(axis=1))
         difference = means[0] - means[1]
@@ -249,16 +249,18 @@ class _Contrast:
         return np.where(np.isnan(ratio), 0.0, ratio)
 
     def freedom(self, scores: Floats) -> float:
-        """Degrees of freedom by Welch and Satterthwaite, of ``[items]``; 1 at least."""
+        """Computes the degrees of freedom by Welch and Satterthwaite from ``[items]``; at least 1."""
         _, parts = self._sides(scores[None])
         errors = [float(np.square(part).sum()) for part in parts]
         spread = sum(one**2 / (count - 1) for one, count in zip(errors, self._recordings, strict=True))
         return max(1.0, sum(errors) ** 2 / spread) if spread else 1.0
 
     def _sides(self, scores: Floats) -> tuple[list[Floats], list[Floats]]:
-        """Of the slice and of elsewhere: the mean ``[ways]``, and what each recording adds ``[ways, recordings]``.
+        """Computes means and contributions of recordings, of the slice and of elsewhere.
 
-        What it adds is its deviation, scaled so that the sum of squares is the squared standard error of the mean.
+        Returns:
+            Means ``[permutations]`` and contributions ``[permutations, recordings]``: deviations scaled so that their
+            sum of squares is the squared standard error of the mean.
         """
         inside = np.add.reduceat(scores * self._inside, self._starts, axis=1)
         sums = inside, np.add.reduceat(scores, self._starts, axis=1) - inside

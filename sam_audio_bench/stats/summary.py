@@ -1,4 +1,4 @@
-"""One row per task, separator and metric from the scores of items: mean, interval, and how many items it rests on."""
+"""Summary of item scores: one row per task, separator and metric, with mean, interval and numbers of items."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FAILURES = frozenset(
 
 
 class MetricInfo(Protocol):
-    """What a summary must know about a metric; a `MetricCard` has it."""
+    """Properties of a metric that a summary needs, as those of `MetricCard`."""
 
     @property
     def unit(self) -> str:
@@ -64,22 +64,22 @@ class SummaryRow:
     ci_low: float | None
     ci_high: float | None  # None: fewer than two groups have a value
     n_ok: int  # items with a value
-    n: int  # items that the metric was asked of
+    n: int  # items that the metric applies to
     oracle: bool = False
-    capped: int = 0  # items that count as ±CAP_DB
+    capped: int = 0  # items whose score was clipped to ±CAP_DB
     unit: str = ""
-    higher_is_better: bool | None = None  # None: the metric is not known here
-    picked_by: str | None = None  # the reranker that chose the answers among candidates
-    label: str = ""  # the task with its version and split, for readers
-    candidates: int = 1  # from which that reranker chose
-    model: str = ""  # the network that scored: its name and the beginning of its weights' digest
-    covered: int = 0  # items that the separator has answered, of the ``items`` of the task
+    higher_is_better: bool | None = None  # None: the metric is unknown here
+    picked_by: str | None = None  # the reranker that chose among candidates
+    label: str = ""  # the task with version and split, for display
+    candidates: int = 1  # number of candidates of which the reranker chose
+    model: str = ""  # the network of the metric: its name and the beginning of its weights' digest
+    covered: int = 0  # items for which the separator has an estimate, of the task's ``items``
     items: int = 0
-    coverage: str = ""  # of `sam_audio_bench.stats.item_coverage.CoverageClass`; "": not known here
+    coverage: str = ""  # of `sam_audio_bench.stats.item_coverage.CoverageClass`; "": unknown here
     missing_media: int = 0  # items without a recording
-    set_aside: int = 0  # answers that do not count, since others of the class lack them
-    heading: str = ""  # ``label`` with the coverage, where all separators have the same
-    remark: str = ""  # the coverage, where they differ
+    set_aside: int = 0  # estimates that are ignored since others of the coverage class have none
+    heading: str = ""  # ``label`` with the coverage, if all separators have the same
+    remark: str = ""  # the coverage, if they differ
     slice: str = ""  # of the items, by an attribute; "": all of them
     trained_on: str = ""  # training data of the separator that share a collection with the task's recordings
 
@@ -94,7 +94,7 @@ class ItemScore(NamedTuple):
 
     group: str
     value: float | None  # capped as in `SummaryRow`; None: no score is defined
-    picked_by: str | None  # the reranker that chose the answer
+    picked_by: str | None  # the reranker that chose the estimate
 
 
 class _Key(NamedTuple):
@@ -114,9 +114,9 @@ class _Cell(NamedTuple):
     capped: int  # items with a value that was capped
 
     def scored(self) -> tuple[list[float], list[str]]:
-        """The means that there are, and their groups."""
-        there = [(mean, group) for mean, group in zip(self.means, self.groups, strict=True) if mean is not None]
-        return [mean for mean, _ in there], [group for _, group in there]
+        """Returns the defined means and their groups."""
+        known = [(mean, group) for mean, group in zip(self.means, self.groups, strict=True) if mean is not None]
+        return [mean for mean, _ in known], [group for _, group in known]
 
 
 def summarise(
@@ -130,17 +130,17 @@ def summarise(
     method: Method = "percentile",
     average: Literal["mean", "median"] = "mean",
 ) -> list[SummaryRow]:
-    """One row per task, separator and metric, in order of first appearance of each.
+    """Returns one row per task, separator and metric, in order of first appearance.
 
     Seeds and candidates of one item are averaged first, then items; the interval resamples groups. Estimates picked by
-    a reranker get separate rows, never averaged with the others. An item without a value counts in ``n`` only. In dB,
-    values are clipped to ±CAP_DB, so that a perfect estimate, which is infinite, never counts less than a nearly
+    a reranker get separate rows, never averaged with others. An item without a value counts in ``n`` only. In dB,
+    values are clipped to ±CAP_DB, so that a perfect estimate, whose score is infinite, never counts less than a nearly
     perfect one; ``capped`` counts such items.
 
     Args:
-        scores: columns of scores.parquet; a missing value is NaN or None; no value depends on their order.
-        metrics: unit and direction by metric id; a metric that is absent is summarised without them.
-        oracles: names of the separators that were shown the references.
+        scores: columns of scores.parquet; a missing value is NaN or None; no value depends on the order of rows.
+        metrics: unit and direction by metric id; a missing metric is summarised without them.
+        oracles: names of the separators that were given the references.
         level: of the intervals.
         resamples: of the intervals.
         seed: of the intervals.
@@ -148,7 +148,7 @@ def summarise(
         average: over items, of the value and of the intervals; those of a median are percentiles.
 
     Raises:
-        UsageError: scores lack a column, or an option of the intervals is out of range.
+        UsageError: scores without a required column, or an option of the intervals is out of range.
     """
     intervals, over = (cluster_intervals, _mean) if average == "mean" else (median_intervals, median)
     interval = partial(intervals, level=level, resamples=resamples, seed=seed, method=method)
@@ -158,19 +158,19 @@ def summarise(
 def summarise_paraphrases(
     scores: pd.DataFrame, metrics: Mapping[str, MetricInfo], oracles: Collection[str] = ()
 ) -> list[SummaryRow]:
-    """Robustness to the wording of prompts: worst score and spread over the paraphrases of each item.
+    """Summarises robustness to the wording of prompts: worst score and spread over the paraphrases of each item.
 
     Rows as `summarise` gives them, of the tasks ``<task>:worst`` and ``<task>:spread``. The spread is the largest minus
-    the smallest score; lower is better. Only items are used whose paraphrases all have a value, since the worst of
+    the smallest score; lower is better. Only items whose paraphrases all have a value are used, since the worst of
     fewer would be too good. A metric without a direction has no worst score.
 
     Args:
         scores: of tasks whose items are paraphrases, see `sam_audio_bench.tasks.prompts`; columns as in `summarise`.
         metrics: unit and direction by metric id.
-        oracles: names of the separators that were shown the references.
+        oracles: names of the separators that were given the references.
 
     Raises:
-        UsageError: scores lack a column.
+        UsageError: scores without a required column.
     """
     cells = _collect(scores, _units(metrics))
     rows = []
@@ -181,8 +181,8 @@ def summarise_paraphrases(
                 for cell in cells
                 if cell.key.task == task and (statistic == "spread" or cell.key.metric in metrics)
             ]
-            asked = [_over_paraphrases(cell, statistic, metrics.get(cell.key.metric)) for cell in known]
-            found = _rows(asked, metrics, oracles, cluster_intervals, _mean)
+            cells_of_task = [_over_paraphrases(cell, statistic, metrics.get(cell.key.metric)) for cell in known]
+            found = _rows(cells_of_task, metrics, oracles, cluster_intervals, _mean)
             rows += [replace(row, higher_is_better=False) if statistic == "spread" else row for row in found]
     return rows
 
@@ -190,14 +190,14 @@ def summarise_paraphrases(
 def compute_line_scores(
     scores: pd.DataFrame, units: Mapping[str, str]
 ) -> dict[tuple[str, str, str | None, str], dict[str, ItemScore]]:
-    """Item scores that `summarise` averages, by task, separator, picker and metric.
+    """Computes the item scores that `summarise` averages, by task, separator, picker and metric.
 
     Args:
         scores: columns as in `summarise`.
         units: by metric id; they determine which values are clipped.
 
     Raises:
-        UsageError: scores lack a column.
+        UsageError: scores without a required column.
     """
     return {
         cell.key: {
@@ -211,7 +211,7 @@ def compute_line_scores(
 def compute_item_scores(
     scores: pd.DataFrame, units: Mapping[str, str], *, first: bool = False
 ) -> dict[tuple[str, str, str], dict[str, ItemScore]]:
-    """Item scores by task, separator and metric, of the estimate that a user would get.
+    """Computes item scores by task, separator and metric, of the estimate that a user would get.
 
     If a picker chose among candidates, its choice is used; otherwise seeds and candidates are averaged.
 
@@ -221,7 +221,7 @@ def compute_item_scores(
         first: use the first candidates, not the picked ones.
 
     Raises:
-        UsageError: scores lack a column.
+        UsageError: scores without a required column.
     """
     found: dict[tuple[str, str, str], dict[str, ItemScore]] = {}
     for (task, separator, picked_by, metric), items in compute_line_scores(scores, units).items():
@@ -233,7 +233,7 @@ def compute_item_scores(
 
 
 def _over_paraphrases(questions: _Cell, statistic: str, info: MetricInfo | None) -> _Cell:
-    """One value per item: none if one of its paraphrases has none."""
+    """Returns one value per item; None if a paraphrase has no value."""
     worst = min if info is None or info.higher_is_better else max
     values: dict[str, list[float | None]] = {}
     groups: dict[str, str] = {}
@@ -289,7 +289,7 @@ def _row(
 def to_json(
     rows: Iterable[SummaryRow], runs: Iterable[str] = (), partial: bool = False, costs: Iterable[Cost] = ()
 ) -> dict[str, object]:
-    """The object that ``--json`` prints: every field of every row, the run folders, what is missing, and costs."""
+    """Returns the object that ``--json`` prints: every field of every row, run folders, whether partial, and costs."""
     return {
         "rows": [asdict(row) for row in rows], "runs": list(runs), "partial": partial, "costs": [*map(asdict, costs)],
     }  # fmt: skip
@@ -300,14 +300,14 @@ def _units(metrics: Mapping[str, MetricInfo]) -> dict[str, str]:
 
 
 def _collect(scores: pd.DataFrame, units: Mapping[str, str]) -> list[_Cell]:
-    """The cells of a table, in order of first appearance of each part of their keys."""
+    """Returns the cells of a table, in order of first appearance of each part of their keys."""
     missing = [name for name in _COLUMNS if name not in scores.columns]
     if missing:
         raise UsageError(f"expected scores with the columns {', '.join(_COLUMNS)}, found none of {', '.join(missing)}")
     coded = {name: _coded(scores[name]) for name in ("task", "separator", "picked_by", "metric")}
     values = scores["value"].to_numpy(dtype="float64", na_value=math.nan)
     keys = np.stack([codes for codes, _ in coded.values()], axis=1)
-    keys, rows = _asked_of_pickers(keys, ~np.isnan(values), scores["status"].isin(_FAILURES).to_numpy())
+    keys, rows = _assign_failures_to_pickers(keys, ~np.isnan(values), scores["status"].isin(_FAILURES).to_numpy())
     if not len(rows):
         return []
     items, groups = (scores[name].to_numpy(dtype=object)[rows] for name in ("item", "group"))
@@ -328,7 +328,7 @@ def _collect(scores: pd.DataFrame, units: Mapping[str, str]) -> list[_Cell]:
 
 
 def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Different rows of small numbers from -1 in order of first appearance, and which of them each row is."""
+    """Returns distinct rows of small numbers from -1 in order of first appearance, and the index of each row."""
     number = np.zeros(len(keys), dtype=np.int64)
     for column in keys.T:
         number = number * (column.max(initial=-1) + 2) + column + 1
@@ -338,17 +338,17 @@ def _distinct(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _coded(column: pd.Series) -> tuple[NDArray[np.int64], list[Any]]:
-    """The number of each cell's text, and the texts; none has the number -1."""
+    """Encodes texts as indices; returns indices and texts, where index -1 is a missing text."""
     codes, names = column.where(column.notna(), None).factorize()
     return codes.astype(np.int64), [*names, None]
 
 
-def _asked_of_pickers(
+def _assign_failures_to_pickers(
     keys: NDArray[np.int64], has_value: NDArray[np.bool_], has_failed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The keys of rows, and their places in the table.
+    """Returns the keys of rows, and their positions in the table.
 
-    A failed answer does not say who would have picked it: it is missing from every one of its separator's lines.
+    A failed estimate has no picker, so it is missing from every line of its separator.
     """
     alone = has_failed & (keys[:, 2] == -1)
     rows = np.arange(len(keys))
@@ -395,6 +395,6 @@ def _cap(value: float, unit: str) -> float:
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Mean by an exactly rounded sum: bit-identical in any order."""
+    """Computes the mean by an exactly rounded sum, bit-identical in any order."""
     numbers: Sequence[float] = list(values)
     return math.fsum(numbers) / len(numbers)

@@ -1,13 +1,14 @@
-"""The answer of a table: which system is best, which cannot be told from it, and which are surely better than nothing.
+"""The verdict on a table: which system is best, which do not differ from it significantly, and which are surely better
+than the baseline.
 
-Systems are compared two by two on the items that both have a score for: the difference with its interval, and p of
-swapping the two on whole recordings (`sam_audio_bench.stats.paired`). Over several tasks the difference is the mean
-over tasks of the mean over items.
+Systems are compared in pairs on the items that both have a score for: the difference with its interval, and p of a
+swap test on whole recordings (`sam_audio_bench.stats.paired`). Over several tasks the difference is the mean over tasks
+of the mean over items.
 
-Two questions are asked of each separator. *Is it better than the baseline*, which does nothing? Here p is by Holm
-over the separators. *Is the leader surely ahead of it?* Who leads is known only after looking, so that chance favours
-the leader; p is by Holm over all pairs that can still be equal. Where separators are equal, either is said of any of
-them in at most 5 % of tables.
+Two hypotheses are tested for each separator. *Is it better than the baseline*, which does nothing? Here p is corrected
+by Holm over the separators. *Is the leader surely ahead of it?* The leader is known only after looking at the scores,
+so that chance favours it; p is corrected by Holm over all pairs that can still be equal. If separators are equal,
+either is stated falsely for any of them in at most 5 % of tables.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.paired import Recordings, holm, swap_interval, swap_test
 from sam_audio_bench.stats.ranking import Column, Values
 
-__all__ = ["ALPHA", "BASELINE", "Gap", "Verdict", "decide"]
+__all__ = ["ALPHA", "BASELINE", "Gap", "Verdict", "decide", "decide_many"]
 
 ALPHA = 0.05
-"""The chance of a false "surely", over all systems of a table."""
+"""Probability of a false "surely", over all systems of a table."""
 BASELINE = "mixture"
-"""The separator that does nothing."""
-_SWAPS_A_PAIR = 40  # resamples for each hypothesis: the smallest p, times their number, is half of ALPHA
+"""The separator that returns the mixture."""
+_MOST_PAIRED = 32  # separators of which all pairs are compared
+_SWAPS_A_PAIR = 40  # resamples per hypothesis: the smallest p, corrected for their number, is half of ALPHA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +42,9 @@ class Gap:
     items: int
     recordings: int
     value: float | None = None  # in the unit of the metric, positive: ahead; None: no common item in some task
-    low: float | None = None  # 95 % interval; None with fewer than two recordings, or not asked for
+    low: float | None = None  # 95 % interval; None with fewer than two recordings, or if not requested
     high: float | None = None
-    p: float | None = None  # two-sided, by Holm; None with fewer than two recordings
+    p: float | None = None  # two-sided, corrected by Holm; None with fewer than two recordings
 
     @property
     def ahead(self) -> bool:
@@ -57,73 +59,78 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a column of a table says of its systems."""
+    """The comparison of the systems in one column of a table."""
 
-    order: tuple[str, ...]  # best first; those of a lower class of coverage behind
+    order: tuple[str, ...]  # best first; systems of a lower coverage class come last
     tasks: tuple[str, ...]
     slice: str = ""  # of the task's items; "": all of them
-    left_out: tuple[str, ...] = ()  # they lack a task, or a score on one
-    baseline: str | None = None  # None: it is not there
+    left_out: tuple[str, ...] = ()  # systems without scores on some task
+    baseline: str | None = None  # None: missing
     behind_best: Mapping[str, Gap] = field(default_factory=dict)  # how far the leader is ahead of its rivals
     over_baseline: Mapping[str, Gap] = field(default_factory=dict)  # how far the others are ahead of the baseline
-    rivals: frozenset[str] = frozenset()  # lines of the best class of coverage
+    rivals: frozenset[str] = frozenset()  # systems of the best coverage class
 
     @property
     def leader(self) -> str | None:
-        """The separator with the best mean, sure or not; the baseline is none."""
-        return self.first_but(() if self.baseline is None else (self.baseline,))
+        """The separator with the best mean, significant or not, other than the baseline."""
+        return self.first_except(() if self.baseline is None else (self.baseline,))
 
-    def first_but(self, passed_over: Collection[str]) -> str | None:
-        """The line with the best mean, of those that are not named."""
-        return next((name for name in self.order if name not in passed_over), None)
+    def first_except(self, excluded: Collection[str]) -> str | None:
+        """Returns the system with the best mean that is not ``excluded``."""
+        return next((name for name in self.order if name not in excluded), None)
 
     @property
-    def not_told_apart(self) -> tuple[str, ...]:
-        """Separators that cannot be told from the leader."""
+    def indistinguishable(self) -> tuple[str, ...]:
+        """Separators that do not differ significantly from the leader."""
         return tuple(name for name, gap in self.behind_best.items() if not gap.ahead)
 
     @property
     def best(self) -> frozenset[str]:
-        """Whoever has the best mean, and all that cannot be told from it, the baseline too."""
+        """The system with the best mean, and all that do not differ from it significantly, including the baseline."""
         if not self.order or self.leader is None:
             return frozenset(self.order[:1])
         if self.order[0] == self.baseline:
             level = {name for name, gap in self.over_baseline.items() if not gap.behind and name in self.rivals}
             return frozenset(level | {self.order[0]})
         own = self.over_baseline.get(self.leader)
-        level = {self.leader, *self.not_told_apart}
+        level = {self.leader, *self.indistinguishable}
         return frozenset(level if own is None or own.ahead else level | {str(self.baseline)} & self.rivals)
 
     @property
     def surely_better(self) -> tuple[str, ...]:
-        """Those that are surely better than the baseline."""
+        """The systems that are surely better than the baseline."""
         return tuple(name for name in self.order if name in self.over_baseline and self.over_baseline[name].ahead)
 
     @property
     def surely_worse(self) -> tuple[str, ...]:
-        """Those that are surely worse than the baseline."""
+        """The systems that are surely worse than the baseline."""
         return tuple(name for name in self.order if name in self.over_baseline and self.over_baseline[name].behind)
+
+    def against_baseline(self, name: str) -> str:
+        """Returns "better", "worse" or "unsure" for a system compared with the baseline; "" without a baseline."""
+        gap = self.over_baseline.get(name)
+        return "" if gap is None else "better" if gap.ahead else "worse" if gap.behind else "unsure"
 
     @property
     def recordings(self) -> int:
-        """The most that two of the systems have in common."""
+        """The largest number of recordings that two of the systems have in common."""
         gaps = (*self.behind_best.values(), *self.over_baseline.values())
         return max((gap.recordings for gap in gaps), default=0)
 
     @property
     def too_few(self) -> bool:
-        """Whether there are so few recordings that no difference, however large, would be sure."""
+        """Whether there are so few recordings that no difference, however large, could be significant."""
         questions = [_pairs(len(self.behind_best)), len(self.over_baseline)]
         return _hopeless(min((count for count in questions if count), default=0), self.recordings)
 
     @property
     def recordings_with_baseline(self) -> int:
-        """The most that one of the others and the baseline have in common."""
+        """The largest number of recordings that a system and the baseline have in common."""
         return max((gap.recordings for gap in self.over_baseline.values()), default=0)
 
     @property
     def too_few_with_baseline(self) -> bool:
-        """Whether there are so few recordings that nothing, however good, would be surely better than the baseline."""
+        """Whether there are so few recordings that no system could be surely better than the baseline."""
         return _hopeless(len(self.over_baseline), self.recordings_with_baseline)
 
 
@@ -136,19 +143,19 @@ def decide(
     classes: Mapping[str, int] | None = None,
     intervals: bool = True,
 ) -> Verdict:
-    """Compares the systems of a column; the order in which they are given changes nothing.
+    """Compares the systems of a column; their order has no effect.
 
     Args:
-        column: a mean over items, and above that over tasks. Recordings of one name are one recording.
-        lines: name -> task -> item -> score, finite, without oracles and whatever else does not compete.
+        column: a mean over items, and over tasks of that. Recordings of the same name are the same recording.
+        lines: name -> task -> item -> score, finite, without oracles and other systems that do not compete.
         higher_is_better: direction of the metric.
-        baseline: the line that does nothing.
-        classes: rank of each line's class of coverage, 0 for the best and by default. Separators of the leader's class
-            are its rivals; the others are compared with the baseline alone.
-        intervals: whether differences have one, which most of the time goes into.
+        baseline: name of the baseline.
+        classes: rank of each system's coverage class, 0 for the best and by default. Systems of the leader's class are
+            its rivals; the others are compared with the baseline alone.
+        intervals: whether to compute the intervals of differences, which takes most of the time.
 
     Raises:
-        UsageError: a task or an item that the column does not know.
+        UsageError: a task or an item that the column does not have.
     """
     whole = {name: values for name, values in sorted(lines.items()) if all(values.get(task) for task in column.tasks)}
     _check(column, whole)
@@ -173,13 +180,51 @@ def decide(
     )
 
 
+def decide_many(column: Column, lines: Mapping[str, Values], *, higher_is_better: bool) -> Verdict:
+    """Compares the systems of a column as `decide`, but many systems only with the baseline.
+
+    With many systems, comparing all pairs would take hours, and no two would differ significantly after correction by
+    Holm for as many tests. Then none differs significantly from the best.
+
+    Args:
+        column: what is compared.
+        lines: scores of the competing separators and of the baseline, as in `decide`.
+        higher_is_better: direction of the metric.
+    """
+    if len(lines) <= _MOST_PAIRED:
+        return decide(column, lines, higher_is_better=higher_is_better)
+    column = replace(column, resamples=max(column.resamples, _SWAPS_A_PAIR * len(lines)))
+    nothing = {BASELINE: lines[BASELINE]} if BASELINE in lines else {}
+    found = [
+        decide(column, {name: values, **nothing}, higher_is_better=higher_is_better, intervals=False)
+        for name, values in lines.items()
+    ]
+    gaps = {name: gap for one in found for name, gap in one.over_baseline.items()}
+    sign = -1 if higher_is_better else 1
+    means = {name: float(column.samples(values)[0]) for name, values in lines.items()}
+    order = sorted(lines, key=lambda name: (sign * means[name], name))
+    leader, *behind = (name for name in order if name != BASELINE)
+    gaps |= decide(column, {leader: lines[leader], **nothing}, higher_is_better=higher_is_better).over_baseline
+    return Verdict(
+        order=tuple(order),
+        tasks=column.tasks,
+        baseline=BASELINE if nothing else None,
+        behind_best={name: Gap(items=0, recordings=0) for name in behind},
+        over_baseline={
+            name: replace(gap, p=p)
+            for (name, gap), p in zip(gaps.items(), holm([gap.p for gap in gaps.values()]), strict=True)
+        },
+        rivals=frozenset(lines),
+    )
+
+
 def _hopeless(hypotheses: int, recordings: int) -> bool:
-    """Whether the smallest p that so many recordings can have is too large for so many hypotheses."""
+    """Whether the smallest possible p for this number of recordings is too large for this number of hypotheses."""
     return hypotheses > 0 and hypotheses * 2.0 ** (1 - recordings) >= ALPHA
 
 
 def _pairs(others: int) -> int:
-    """Of a system and ``others``."""
+    """Counts the pairs of one system and ``others`` more."""
     return others * (others + 1) // 2
 
 
@@ -191,14 +236,14 @@ def _by_holm(names: Sequence[str], gaps: Sequence[Gap], hypotheses: Callable[[in
 def _check(column: Column, lines: Mapping[str, Values]) -> None:
     for name, values in lines.items():
         for task in column.tasks:
-            if strange := sorted(values[task].keys() - column.groups[task].keys()):
-                raise UsageError(f"expected items of {task} with the recording of each, found {strange[0]!r} of {name}")
+            if unknown := sorted(values[task].keys() - column.groups[task].keys()):
+                raise UsageError(f"expected items of {task} with a known recording, found {unknown[0]!r} of {name}")
             if not all(map(math.isfinite, values[task].values())):
                 raise UsageError(f"expected finite scores, found others of {name} on {task}")
 
 
 def _shares(column: Column) -> dict[str, float]:
-    """What each task counts in the mean."""
+    """Returns the weight of each task in the mean."""
     return {task: 1 / (len(column.parts) * len(part)) for part in column.parts for task in part}
 
 
@@ -208,7 +253,7 @@ def _mean(column: Column, values: Values) -> float:
 
 
 class _Pairs:
-    """Pairs of lines on the items that both have a score for; those on the same items share what is known of these."""
+    """Comparisons of two lines on common items; pairs with the same items share the grouping into recordings."""
 
     def __init__(self, column: Column, lines: Mapping[str, Values]) -> None:
         self._column = column
@@ -218,10 +263,10 @@ class _Pairs:
                    for task, items in self._items.items()}
             for name, line in lines.items()
         }  # fmt: skip
-        self._recordings: dict[bytes, Recordings] = {}  # by which items there are
+        self._recordings: dict[bytes, Recordings] = {}  # by mask of the common items
 
     def gap(self, first: str, second: str, sign: int, swaps: int, interval: bool) -> Gap:
-        """Of the first before the second, whose p is of this pair alone."""
+        """Computes how far the first is ahead of the second; p is not corrected for other pairs."""
         column, one, other = self._column, self._scores[first], self._scores[second]
         gaps = {task: sign * (one[task] - other[task]) for task in one}
         there = {task: ~np.isnan(gap) for task, gap in gaps.items()}

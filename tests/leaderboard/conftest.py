@@ -17,7 +17,7 @@ from pyarrow import Table, parquet
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import parquet_sandbox, safe_io
 from sam_audio_bench.leaderboard.records import SubmittedMetric, to_builtins
-from sam_audio_bench.leaderboard.submission import HEADER, SCORES, aggregates, metric_records
+from sam_audio_bench.leaderboard.submission import HEADER, SCORES, compute_aggregates, metric_records
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.run.evaluate import evaluate
 from sam_audio_bench.run.store import SCORE_TYPES
@@ -30,16 +30,16 @@ METRICS = ("si_sdr", "si_sdr_i", "snr_i", "leak_db")
 def unpacked_once() -> Iterator[None]:
     """A table that unpacked within the limits needs no second process; most tests read copies of the same few."""
     known: set[tuple[str, int, int]] = set()
-    check = safe_io.check_unpacks
+    check = safe_io.check_decoding
 
     def once(path: Path) -> None:
-        table = (safe_io.digest(path), parquet_sandbox.MEMORY, parquet_sandbox.SECONDS)
+        table = (safe_io.file_digest(path), parquet_sandbox.MEMORY, parquet_sandbox.SECONDS)
         if table not in known:
             check(path)
             known.add(table)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(safe_io, "check_unpacks", once)
+        patch.setattr(safe_io, "check_decoding", once)
         yield
 
 
@@ -121,13 +121,13 @@ def edit() -> Callable[..., None]:
         header: Callable[[Any], None] | None = None,
     ) -> None:
         stated = load_json(folder / HEADER)
-        scores = safe_io.scores(folder / SCORES)
+        scores = safe_io.read_scores(folder / SCORES)
         scores = scores if rows is None else rows(scores)
         table = Table.from_pandas(scores, schema=SCORE_TYPES, preserve_index=False)
         parquet.write_table(table, folder / SCORES)
-        stated["scores_sha256"] = safe_io.digest(folder / SCORES)
+        stated["scores_sha256"] = safe_io.file_digest(folder / SCORES)
         metrics = metric_records(convert(stated["metrics"], list[SubmittedMetric]))
-        stated["aggregates"] = [to_builtins(one) for one in aggregates(scores, metrics)]
+        stated["aggregates"] = [to_builtins(one) for one in compute_aggregates(scores, metrics)]
         if header is not None:
             header(stated)
         write_json(folder / HEADER, stated)

@@ -19,7 +19,7 @@ import yaml
 from sam_audio_bench.errors import StoreError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import comparison, log
-from sam_audio_bench.leaderboard.comparison import comment, compare_new
+from sam_audio_bench.leaderboard.comparison import compare_new, format_comment
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.run.compare import compare_runs
 
@@ -55,11 +55,11 @@ def test_submissions_compare_as_their_runs_do(before_and_after: tuple[Path, Path
     wanted = compare_runs(finished_runs / "mixture", finished_runs / "spectral-gate").rows
     plain = {row.metric: {**asdict(row), "task": "music"} for row in found.rows}
     assert plain == {row.metric: asdict(row) for row in wanted}
-    text = comment([found])
+    text = format_comment([found])
     assert "### `spectral-gate answers-" in text
     assert "| `music@1-mini` | si_sdr_i (dB) ↑ |" in text.split("<details>")[0]
     assert compare_new(after, after) == []
-    assert comment([]) == "No new submission.\n"
+    assert format_comment([]) == "No new submission.\n"
     with pytest.raises(StoreError, match="expected a log that goes on from"):
         compare_new(before, after)
 
@@ -78,7 +78,7 @@ def test_a_new_revision_is_compared_with_the_one_before(
     log.withdraw(board, found.new, "by mistake")
     assert compare_new(board, after) == []
     monkeypatch.setattr(comparison, "_LONGEST", 10)
-    short = comment([found])
+    short = format_comment([found])
     assert short.endswith("Other metrics are left out: too long.\n")
     assert "si_sdr_i" in short
     assert "leak_db" not in short
@@ -89,14 +89,14 @@ def test_the_first_of_all_has_nothing_to_compare_with(finished_runs: Path, tmp_p
     submit([finished_runs / "spectral-gate"], tmp_path / "board")
     (found,) = compare_new(tmp_path / "board", tmp_path / "empty")
     assert found.old is None
-    assert "Nothing to compare with" in comment([found])
+    assert "Nothing to compare with" in format_comment([found])
 
 
 def test_the_name_of_a_task_mentions_nobody_and_is_no_link(before_and_after: tuple[Path, Path]) -> None:
     before, after = before_and_after
     (found,) = compare_new(after, before)
     rows = tuple(replace(row, task="a|b` @octocat https://example.org") for row in found.rows)
-    for line in comment([replace(found, rows=rows)]).splitlines():
+    for line in format_comment([replace(found, rows=rows)]).splitlines():
         if "octocat" in line:
             assert line.startswith("| `a\\|b' @octocat https://example.org` | ")
 
@@ -191,7 +191,7 @@ def test_a_valid_submission_is_commented(before_and_after: tuple[Path, Path], tm
     assert comment_call["token"] == "secret"
     assert comment_call["body"] == (tmp_path / "summary").read_text()
     assert "## The leaderboard validates\n" in comment_call["body"]
-    assert comment_call["body"].endswith(comment(compare_new(after, before)))
+    assert comment_call["body"].endswith(format_comment(compare_new(after, before)))
     assert (tmp_path / "pip.log").read_text().startswith("install --quiet sam-audio-bench ")
 
 

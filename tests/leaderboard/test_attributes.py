@@ -19,7 +19,7 @@ from pyarrow import parquet
 from sam_audio_bench.errors import Precondition, StoreError
 from sam_audio_bench.files import load_json, sha256, write_json
 from sam_audio_bench.leaderboard import parquet_sandbox, safe_io
-from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, pack, read, submittable
+from sam_audio_bench.leaderboard.attributes import ATTRIBUTES, filter_attributes, read, to_parquet
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 from sam_audio_bench.leaderboard.submit import submit
@@ -39,7 +39,9 @@ def put(folder: Path, table: pyarrow.Table | bytes) -> None:
         (folder / ATTRIBUTES).write_bytes(table)
     else:
         parquet.write_table(table, folder / ATTRIBUTES)
-    write_json(folder / HEADER, load_json(folder / HEADER) | {"attributes_sha256": safe_io.digest(folder / ATTRIBUTES)})
+    write_json(
+        folder / HEADER, load_json(folder / HEADER) | {"attributes_sha256": safe_io.file_digest(folder / ATTRIBUTES)}
+    )
 
 
 def changed(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -109,12 +111,12 @@ def test_a_changed_file_and_one_that_nobody_named(gate: Path) -> None:
     (gate / ATTRIBUTES).write_bytes(whole[:-1] + b"!")
     assert f"{ATTRIBUTES}: expected the SHA-256 that submission.json states" in said(gate)
     (gate / ATTRIBUTES).unlink()
-    assert f"{ATTRIBUTES}: expected this file, which submission.json names, found none" in said(gate)
+    assert f"{ATTRIBUTES}: expected this file, which submission.json lists, found none" in said(gate)
     (gate / ATTRIBUTES).write_bytes(whole)
     header = load_json(gate / HEADER)
     del header["attributes_sha256"]
     write_json(gate / HEADER, header)
-    assert f"{ATTRIBUTES}: expected only files that submission.json names" in said(gate)
+    assert f"{ATTRIBUTES}: expected only files listed in submission.json" in said(gate)
 
 
 @pytest.mark.parametrize(
@@ -170,12 +172,12 @@ def test_a_table_that_takes_too_much_memory(gate: Path, monkeypatch: pytest.Monk
     parquet.write_table(rows, gate / ATTRIBUTES, use_dictionary=False, compression="zstd", data_page_size=2**30)
     put(gate, (gate / ATTRIBUTES).read_bytes())
     monkeypatch.setattr(parquet_sandbox, "MEMORY", 100 * 2**20)
-    assert "expected a table that unpacks in 100 MiB" in said(gate)
+    assert "expected a table that decodes in 100 MiB" in said(gate)
 
 
 def test_what_a_leaderboard_would_refuse_is_left_out_by_name() -> None:
     items: dict[str, dict[str, Any]] = {"a": {"snr": 1.0, "note": "x" * 501}, "b": {"snr": float("nan"), "site": "x"}}
-    kept, refused = submittable(items)
+    kept, refused = filter_attributes(items)
     assert kept == {"a": {}, "b": {"site": "x"}}
     assert set(refused) == {"snr", "note"}
 
@@ -188,14 +190,14 @@ VALUES = st.floats(allow_nan=False, allow_infinity=False) | WORDS.filter(str.str
 def test_what_is_packed_is_read(tasks: dict[str, dict[str, dict[str, Any]]]) -> None:
     import tempfile
 
-    content = pack(tasks)
+    content = to_parquet(tasks)
     assert bool(content) is bool(tasks)
     if content:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / ATTRIBUTES
             path.write_bytes(content)
             assert read(path) == tasks
-            assert sha256(content) == sha256(pack(tasks))
+            assert sha256(content) == sha256(to_parquet(tasks))
 
 
 def test_nothing_is_read_through_a_link(gate: Path, tmp_path: Path) -> None:

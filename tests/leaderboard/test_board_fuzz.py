@@ -61,7 +61,7 @@ def test_damaged_scores(records: tuple[Path, list[Path]], tmp_path: Path, how: d
     (scores,) = board.rglob(SCORES)
     (tmp_path / SCORES).write_bytes(damaged(scores.read_bytes(), how))
     try:
-        safe_io.scores(tmp_path / SCORES)
+        safe_io.read_scores(tmp_path / SCORES)
     except BenchError as error:
         told = str(error)
         assert SCORES in told

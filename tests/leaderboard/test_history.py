@@ -16,7 +16,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import Precondition, StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log
-from sam_audio_bench.leaderboard.site import build, differences
+from sam_audio_bench.leaderboard.site import build_site, outdated_files
 from sam_audio_bench.leaderboard.submission import HEADER, Submission, find_submissions
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
@@ -127,7 +127,7 @@ def test_a_metric_gets_another_version(board: Path, gate: Path, monkeypatch: pyt
     assert report.problems == []
     assert report.skipped == {"si_sdr_i": "version 1 is not what is computed here"}
     assert {"si_sdr", "si_sdr_i", "snr_i"} <= report.rescored.keys()
-    build(board)
+    build_site(board)
     data = load_json(board / "site" / "data.json")
     assert {name.partition("/")[2] for name in data["lines"]} == {"v2"}  # answers that were scored again stand once
 
@@ -138,7 +138,7 @@ def test_history_is_shown_without_what_is_computed_in_another_way(board: Path, g
         newer_version(folder, "si_sdr_i", other=True)
     if withdrawn:
         log.withdraw(board, Submission.read(gate), "wrong settings")
-    build(board)
+    build_site(board)
     data = load_json(board / "site" / "data.json")
     assert data["metrics"]["si_sdr_i"]["version"] == 2
     cells = data["cells"]["music@1-mini"]
@@ -167,10 +167,10 @@ def with_crlf(board: Path) -> None:
 
 
 def test_line_ends_of_windows_change_nothing(board: Path, old: Path, finished_runs: Path) -> None:
-    build(board)
+    build_site(board)
     with_crlf(board)
     assert said(board, old) == ""
-    assert differences(board) == []
+    assert outdated_files(board) == []
     submit([finished_runs / "spectral-gate"], board, revision="v2")
     assert said(board, old) == ""
     assert b"\r" not in (board / log.LOG).read_bytes()

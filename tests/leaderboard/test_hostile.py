@@ -21,7 +21,7 @@ from sam_audio_bench.cli import group
 from sam_audio_bench.errors import BenchError, StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import parquet_sandbox, safe_io
-from sam_audio_bench.leaderboard.site import build
+from sam_audio_bench.leaderboard.site import build_site
 from sam_audio_bench.leaderboard.submission import HEADER, SCORES, find_submissions
 from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.run.store import SCORE_TYPES
@@ -105,7 +105,7 @@ def test_file_names_that_are_no_text(board: Path, gate: Path) -> None:
     for options in ([], ["--json"]):
         done = CliRunner().invoke(group, ["leaderboard", "validate", str(gate), "--no-audio", *options])
         assert done.exit_code == 1
-        assert "expected only files that submission.json names" in done.stdout
+        assert "expected only files listed in submission.json" in done.stdout
         assert "\x1b" not in done.stdout
         assert "\\udcff" in done.stdout
     assert json.loads(done.stdout)["problems"]
@@ -132,7 +132,7 @@ def test_a_link_in_the_place_of_a_file(gate: Path, tmp_path: Path) -> None:
     (gate / SCORES).symlink_to(secret)
     assert "expected plain files and folders" in said(gate)
     with pytest.raises(StoreError, match="expected a plain file"):
-        safe_io.digest(gate / SCORES)
+        safe_io.file_digest(gate / SCORES)
 
 
 def test_a_link_to_a_folder_and_a_pipe(gate: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_link_to_a_folder_and_a_pipe(gate: Path, tmp_path: Path) -> None:
 
 def test_files_that_nobody_named(gate: Path) -> None:
     (gate / "run_me.py").write_text("print('hello')")
-    assert "run_me.py: expected only files that submission.json names" in said(gate)
+    assert "run_me.py: expected only files listed in submission.json" in said(gate)
 
 
 @pytest.mark.parametrize("name", ["../../../escaped.flac", "/etc/passwd.flac", "..\\escaped.flac", ".hidden.flac"])
@@ -170,48 +170,48 @@ def test_links_that_run_something(gate: Path, tamper: Tamper) -> None:
 
 def test_a_folder_that_is_called_otherwise(board: Path, gate: Path) -> None:
     gate.rename(gate.parent / "another")
-    assert "as separator and revision say, found another" in said(board)
+    assert "by separator and revision, found another" in said(board)
 
 
 def test_a_table_with_a_pickle(gate: Path) -> None:
     header = load_json(gate / HEADER)
     payload = pyarrow.array([pickle.dumps(header)], type=pyarrow.binary())
     parquet.write_table(pyarrow.table({"task": payload}), gate / SCORES)
-    header["scores_sha256"] = safe_io.digest(gate / SCORES)
+    header["scores_sha256"] = safe_io.file_digest(gate / SCORES)
     write_json(gate / HEADER, header)
     assert "expected the columns task string, item string" in said(gate)
 
 
 def test_a_table_that_unpacks_to_far_more(gate: Path) -> None:
     """One text of a million letters in every row: kilobytes on disk, sixty gigabytes if each row got its own."""
-    table = safe_io.scores(gate / SCORES).iloc[[0] * 60_000]
+    table = safe_io.read_scores(gate / SCORES).iloc[[0] * 60_000]
     bomb = pyarrow.Table.from_pandas(table, schema=SCORE_TYPES, preserve_index=False)
     text = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * len(table), pyarrow.int32()), ["x" * 10**6])
     bomb = bomb.set_column(bomb.column_names.index("item"), "item", text)
     parquet.write_table(bomb, gate / SCORES, compression="zstd", store_schema=False)
     assert (gate / SCORES).stat().st_size < 2**16
     with pytest.raises(StoreError, match="expected texts of at most 500 letters"):
-        safe_io.scores(gate / SCORES)
+        safe_io.read_scores(gate / SCORES)
 
 
 def test_a_table_that_takes_too_much_memory(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty kilobytes that one page unpacks to 300 MB; what it states of itself is within the bounds."""
     table = pyarrow.Table.from_pandas(
-        safe_io.scores(gate / SCORES).iloc[[0] * 300], schema=SCORE_TYPES, preserve_index=False
+        safe_io.read_scores(gate / SCORES).iloc[[0] * 300], schema=SCORE_TYPES, preserve_index=False
     )
     table = table.set_column(table.column_names.index("item"), "item", pyarrow.array(["x" * 10**6] * 300))
-    safe_io.check_unpacks(gate / SCORES)
+    safe_io.check_decoding(gate / SCORES)
     parquet.write_table(table, gate / SCORES, use_dictionary=False, compression="zstd", data_page_size=2**30)
     assert (gate / SCORES).stat().st_size < 2**16
     monkeypatch.setattr(parquet_sandbox, "MEMORY", 100 * 2**20)
-    with pytest.raises(StoreError, match="expected a table that unpacks in 100 MiB and 60 s"):
-        safe_io.check_unpacks(gate / SCORES)
+    with pytest.raises(StoreError, match="expected a table that decodes in 100 MiB and 60 s"):
+        safe_io.check_decoding(gate / SCORES)
 
 
 def test_a_table_that_takes_too_long(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_sandbox, "SECONDS", 0)
     with pytest.raises(StoreError, match="expected a table that unpacks"):
-        safe_io.check_unpacks(gate / SCORES)
+        safe_io.check_decoding(gate / SCORES)
 
 
 def test_far_more_rows_than_a_task_has(gate: Path, tamper: Tamper) -> None:
@@ -222,13 +222,13 @@ def test_far_more_rows_than_a_task_has(gate: Path, tamper: Tamper) -> None:
 def test_a_table_with_too_many_rows(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safe_io, "_MOST_ROWS", 10)
     with pytest.raises(StoreError, match="expected at most 10 rows"):
-        safe_io.scores(gate / SCORES)
+        safe_io.read_scores(gate / SCORES)
 
 
 def test_a_table_that_is_no_table(gate: Path) -> None:
     (gate / SCORES).write_bytes(b"PAR1" + os.urandom(100) + b"PAR1")
     with pytest.raises(StoreError, match="found a damaged one"):
-        safe_io.scores(gate / SCORES)
+        safe_io.read_scores(gate / SCORES)
 
 
 def test_values_that_are_no_values(gate: Path, tamper: Tamper) -> None:
@@ -256,7 +256,7 @@ def test_answers_that_no_item_can_have(gate: Path, tamper: Tamper) -> None:
     (folder / "music-04.target.flac").write_bytes(b"RIFF" + bytes(40))
 
     def adapt(header: Any) -> None:
-        header["answers"]["music@1-mini"] |= {path.name: safe_io.digest(path) for path in folder.iterdir()}
+        header["answers"]["music@1-mini"] |= {path.name: safe_io.file_digest(path) for path in folder.iterdir()}
 
     tamper(header=adapt)
     report = validate(gate, share=1.0)
@@ -341,7 +341,7 @@ def test_previews_that_are_none(board: Path, change: dict[str, Any]) -> None:
     write_json(place / "item.json", PREVIEW | change)
     assert "site/listen: expected a preview that meets its schema" in said(board)
     with pytest.raises(StoreError, match="expected a preview"):
-        build(board)
+        build_site(board)
 
 
 def test_files_beside_previews(board: Path, tmp_path: Path) -> None:
@@ -367,13 +367,13 @@ def test_the_site_is_not_written_through_links(board: Path, tmp_path: Path) -> N
     (board / "site").symlink_to(mine)
     assert "site: expected a plain file or folder, found a link" in said(board)
     with pytest.raises(BenchError, match="links are not followed"):
-        build(board)
+        build_site(board)
     (board / "site").unlink()
-    build(board)
+    build_site(board)
     shutil.rmtree(board / "site" / "tasks")
     (board / "site" / "tasks").symlink_to(mine)
     with pytest.raises(BenchError, match="expected plain files and folders"):
-        build(board)
+        build_site(board)
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
 
 
@@ -382,5 +382,5 @@ def test_the_site_takes_no_folder_that_holds_something_else(board: Path, tmp_pat
     mine.mkdir()
     (mine / "thesis.txt").write_text("x")
     with pytest.raises(UsageError, match="expected an empty folder or an earlier site"):
-        build(board, mine)
+        build_site(board, mine)
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]

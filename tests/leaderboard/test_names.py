@@ -12,8 +12,8 @@ from msgspec import structs
 
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.files import safe_name
-from sam_audio_bench.leaderboard.labels import folder_of
-from sam_audio_bench.leaderboard.names import look_alikes, name_fault
+from sam_audio_bench.leaderboard.name_checks import look_alikes, name_fault
+from sam_audio_bench.leaderboard.submission import submission_folder
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import check_submission, validate
 from sam_audio_bench.run.evaluate import evaluate
@@ -128,7 +128,7 @@ def test_validation_finds_them(gate: Path, tamper: Callable[..., None]) -> None:
         header["separator"]["revision"] = "1 "
 
     tamper(rows=lambda scores: scores.assign(separator="spectral\u2010gate"), header=rename)
-    moved = folder_of(gate.parents[1], "spectral\u2010gate", "1 ")
+    moved = submission_folder(gate.parents[1], "spectral\u2010gate", "1 ")
     moved.parent.mkdir()
     gate.rename(moved)
     problems, _ = check_submission(moved)

@@ -14,7 +14,7 @@ from sam_audio_bench.errors import Precondition
 from sam_audio_bench.leaderboard import item_lists
 from sam_audio_bench.leaderboard.board import read_board
 from sam_audio_bench.leaderboard.records import Selection
-from sam_audio_bench.leaderboard.site import build, differences
+from sam_audio_bench.leaderboard.site import build_site, outdated_files
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
 from sam_audio_bench.run.evaluate import evaluate
@@ -51,8 +51,8 @@ def test_a_submission_with_missing_media(bench: Made, tmp_path: Path, lost: int,
     cells = read_board(tmp_path / "board").cells["sfx-span@1-test"]["span_iou"]
     line = next(name for name in cells if name.startswith("repet-sim"))
     assert (cells[line]["n_ok"], cells[line]["n"], cells[line]["why"]) == (50 - lost, 50, why)
-    build(tmp_path / "board")
-    assert differences(tmp_path / "board") == []
+    build_site(tmp_path / "board")
+    assert outdated_files(tmp_path / "board") == []
     assert (
         json.loads((tmp_path / "board" / "site" / "data.json").read_text())["tasks"]["sfx-span@1-test"]["items"] == 50
     )
@@ -71,7 +71,7 @@ def test_whoever_checks_needs_the_metadata_alone(bench: Made, tmp_path: Path, mo
     shutil.rmtree(bench.folder)
     item_lists._items.cache_clear()
     with pytest.raises(Precondition):
-        item_lists.item_list(Selection(id="speech", version="1", split="test", subset="paper"))
+        item_lists.load_item_list(Selection(id="speech", version="1", split="test", subset="paper"))
     assert not validate(tmp_path / "board", share=None).ok
 
 

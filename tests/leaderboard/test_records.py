@@ -15,7 +15,7 @@ import pytest
 from sam_audio_bench.files import dump_json
 from sam_audio_bench.leaderboard import safe_io
 from sam_audio_bench.leaderboard.log import LOG
-from sam_audio_bench.leaderboard.records import FILES, LogEntry, SchemaError, as_record, read_record, schemas
+from sam_audio_bench.leaderboard.records import FILES, LogEntry, SchemaError, json_schemas, parse_record, read_record
 
 ROOT = Path(__file__).parents[2] / "leaderboards"
 PLACES = {
@@ -36,7 +36,7 @@ def test_what_is_read_is_written_the_same(kind: str, path: Path) -> None:
 
 
 def test_the_log_is_written_the_same() -> None:
-    entries = [as_record(line, LogEntry, "an entry") for line in safe_io.load_lines(ROOT / LOG)]
+    entries = [parse_record(line, LogEntry, "an entry") for line in safe_io.load_json_lines(ROOT / LOG)]
     text = "".join(dump_json(msgspec.to_builtins(entry)) + "\n" for entry in entries)
     assert text == (ROOT / LOG).read_text(encoding="utf-8")
 
@@ -76,11 +76,11 @@ def accepted(value: Any, kind: Any) -> bool:
 @pytest.mark.parametrize("kind", FILES)
 def test_records_refuse_what_their_schemas_refuse(kind: str) -> None:
     if kind == "log":
-        whole = safe_io.load_lines(ROOT / LOG)[-1]
+        whole = safe_io.load_json_lines(ROOT / LOG)[-1]
     else:
-        whole = safe_io.load(next(path for own, path in PATHS if own == kind))
+        whole = safe_io.load_json(next(path for own, path in PATHS if own == kind))
     value, refused = small(copy.deepcopy(whole)), 0
-    validator = jsonschema.Draft202012Validator(schemas()[kind])
+    validator = jsonschema.Draft202012Validator(json_schemas()[kind])
     assert validator.is_valid(value)
     for odd in changed(value):
         valid = validator.is_valid(odd)
@@ -91,7 +91,7 @@ def test_records_refuse_what_their_schemas_refuse(kind: str) -> None:
 
 def test_every_violation_is_named(tmp_path: Path) -> None:
     (path,) = [path for kind, path in PATHS if kind == "boards"]
-    rules: Any = safe_io.load(path)
+    rules: Any = safe_io.load_json(path)
     rules[0] |= {"id": "Not An Id", "title": "<b>"}
     del rules[1]["parts"]
     (tmp_path / "boards.json").write_text(json.dumps(rules))

@@ -19,11 +19,11 @@ from benchmarks.listener_evidence import gathered
 from sam_audio_bench.errors import StoreError, UsageError
 from sam_audio_bench.files import load_json, write_json
 from sam_audio_bench.leaderboard import log, preview_rendering
-from sam_audio_bench.leaderboard.evidence import FILE, evidence_of
+from sam_audio_bench.leaderboard.evidence import FILE, find_evidence
 from sam_audio_bench.leaderboard.figures import Point, boxes, pareto, radar
 from sam_audio_bench.leaderboard.hub import write_space
 from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
-from sam_audio_bench.leaderboard.site import _environment, build, differences
+from sam_audio_bench.leaderboard.site import _environment, build_site, outdated_files
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 from sam_audio_bench.leaderboard.template_helpers import shows_radar
 from sam_audio_bench.render.numbers import number
@@ -47,24 +47,24 @@ def page(board: Path, name: str) -> str:
 
 def test_rebuilding_gives_the_same_bytes(board: Path, tmp_path: Path) -> None:
     write_json(board / "boards.json", BOARDS)
-    build(board)
-    build(board, tmp_path / "again")
+    build_site(board)
+    build_site(board, tmp_path / "again")
     assert contents(board / "site") == contents(tmp_path / "again")
-    assert differences(board) == []
+    assert outdated_files(board) == []
 
 
 def test_what_is_out_of_date_is_named(board: Path) -> None:
-    build(board)
+    build_site(board)
     (board / "site" / "index.html").write_text("edited by hand")
     (board / "site" / "left_over.html").write_text("of an earlier site")
     (board / "site" / "log.html").unlink()
-    assert differences(board) == ["index.html", "left_over.html", "log.html"]
-    build(board)
-    assert differences(board) == []
+    assert outdated_files(board) == ["index.html", "left_over.html", "log.html"]
+    build_site(board)
+    assert outdated_files(board) == []
 
 
 def test_no_page_asks_for_anything_from_elsewhere(board: Path) -> None:
-    build(board)
+    build_site(board)
     for name, content in contents(board / "site").items():
         if name.endswith((".html", ".css", ".js")):
             text = content.decode()
@@ -75,7 +75,7 @@ def test_no_page_asks_for_anything_from_elsewhere(board: Path) -> None:
 
 
 def test_links_lead_somewhere(board: Path) -> None:
-    build(board)
+    build_site(board)
     for path in (board / "site").rglob("*.html"):
         for target in re.findall(r'(?:href|src)="([^"#?]+)', path.read_text(encoding="utf-8")):
             if not target.startswith("http"):
@@ -87,7 +87,7 @@ def test_texts_of_strangers_are_escaped(board: Path, gate: Path, tamper: Callabl
     header = load_json(gate / HEADER)
     header["separator"]["summary"] = "<script>alert('x')</script>"
     write_json(gate / HEADER, header)
-    build(board)
+    build_site(board)
     assert "<script>alert" not in page(board, "separators/spectral-gate.html")
     assert "&lt;script&gt;alert" in page(board, "separators/spectral-gate.html")
 
@@ -103,7 +103,7 @@ def test_heads_name_the_network_that_scored(board: Path, tamper: Callable[..., N
         header = load_json(folder / HEADER)
         judged(header)
         write_json(folder / HEADER, header)
-    build(board)
+    build_site(board)
     (head,) = re.findall(r'<th[^>]*data-column="snr_i".*?</th>', page(board, f"tasks/{TASK}.html"), re.DOTALL)
     assert "saj-mini 31bc2250" in head
     assert "higher is better" in head
@@ -115,7 +115,7 @@ def test_scores_by_other_weights_share_no_column(board: Path, gate: Path) -> Non
     header["metrics"][0]["weights_sha256"] = 64 * "0"
     write_json(gate / HEADER, header)
     with pytest.raises(StoreError, match=r"with the weights_sha256 of .*score one of them again"):
-        build(board)
+        build_site(board)
 
 
 def test_reported_numbers_stand_beside_measured_ones(board: Path) -> None:
@@ -126,7 +126,7 @@ def test_reported_numbers_stand_beside_measured_ones(board: Path) -> None:
         for name, value in (("human_ovr", 1.25), ("net_win_rate", -36))
     ]
     write_json(board / "results" / "reported" / "paper.json", paper)
-    build(board)
+    build_site(board)
     for name in (f"tasks/{TASK}.html", "separators/spectral-gate.html"):
         _, _, section = page(board, name).partition('<section aria-labelledby="reported">')
         (row,) = re.findall(r"<tr(?:(?!<tr).)*Spectral-Gate.*?</tr>", section, re.DOTALL)
@@ -139,13 +139,13 @@ def test_reported_numbers_stand_beside_measured_ones(board: Path) -> None:
 
 def test_quality_against_parameters_once_somebody_has_some(board: Path, gate: Path) -> None:
     write_json(board / "boards.json", BOARDS)
-    build(board)
+    build_site(board)
     assert "Music against real-time factor" in page(board, "cost.html")
     assert "Music against parameters" not in page(board, "cost.html")
     header = load_json(gate / HEADER)
     header["separator"]["parameters"] = 3_000_000
     write_json(gate / HEADER, header)
-    build(board)
+    build_site(board)
     (figure,) = re.findall(r'aria-label="Music against parameters"><svg.*?</svg>', page(board, "cost.html"))
     assert 'href="separators/spectral-gate.html"' in figure
     assert ">none</text>" in figure  # where the mixture stands, which has none
@@ -153,12 +153,12 @@ def test_quality_against_parameters_once_somebody_has_some(board: Path, gate: Pa
 
 
 def test_scores_on_recordings_of_the_same_source_as_in_training_are_marked(board: Path, gate: Path) -> None:
-    build(board)
+    build_site(board)
     assert "‡" not in page(board, f"tasks/{TASK}.html")
     header = load_json(gate / HEADER)
     header["separator"]["training_data"] = ["FSD50K & more", "songs of our own"]
     write_json(gate / HEADER, header)
-    build(board)
+    build_site(board)
     found = page(board, f"tasks/{TASK}.html")
     assert '<abbr title="trained on recordings of the same source: FSD50K &amp; more (Freesound)">‡</abbr>' in found
     assert "‡ Trained on recordings of the same source (spectral-gate: FSD50K &amp; more (Freesound))." in found
@@ -174,7 +174,7 @@ def test_a_newer_revision_takes_the_place_and_both_can_be_told_apart(board: Path
     header["answers"][TASK] = dict.fromkeys(header["answers"][TASK], "0" * 64)
     write_json(newer / HEADER, header)
     log.append(board, [Submission.read(newer)], event="submitted")
-    build(board)
+    build_site(board)
     lines = load_json(board / "site" / "data.json")["lines"]
     names = {line["revision"]: (line["name"], line["why"]) for line in lines.values() if line["kind"] == "separator"}
     assert names == {"v2": ("spectral-gate", ""), gate.name: (f"spectral-gate, {gate.name}", "superseded")}
@@ -197,14 +197,14 @@ def test_a_folder_that_was_never_submitted_is_refused(board: Path, gate: Path) -
     header["separator"]["revision"] = "unknown"
     write_json(gate.with_name("unknown") / HEADER, header)
     with pytest.raises(StoreError, match="expected an entry for spectral-gate unknown"):
-        build(board)
+        build_site(board)
 
 
 def test_a_site_that_found_no_room_is_written_by_the_same_command(
     board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever the disk was full, and whatever a killed process left beside it."""
-    build(board, tmp_path / "whole")
+    build_site(board, tmp_path / "whole")
     write = Path.write_text
     for last in range(5):
         goal = tmp_path / f"begun-{last}"
@@ -218,17 +218,17 @@ def test_a_site_that_found_no_room_is_written_by_the_same_command(
 
             patch.setattr(Path, "write_text", full)
             with pytest.raises(OSError, match="No space left"):
-                build(board, goal)
+                build_site(board, goal)
         goal.mkdir(exist_ok=True)
         (goal / ".4711-0123abcd.site.css").write_text("half")
-        build(board, goal)
+        build_site(board, goal)
         assert contents(goal) == contents(tmp_path / "whole")
 
 
 def test_tables_can_be_downloaded(board: Path) -> None:
     """The numbers of the page, best first; CSV and JSON say the same."""
     write_json(board / "boards.json", BOARDS)
-    build(board)
+    build_site(board)
     data = load_json(board / "site" / "data.json")
     for name, metrics in ((TASK, data["tasks"][TASK]["metrics"]), ("music", ["si_sdr_i"])):
         rows = load_json(board / "site" / "tables" / f"{name}.json")
@@ -249,7 +249,7 @@ def test_no_download_is_run_by_a_spreadsheet(board: Path, gate: Path) -> None:
     header["hardware"] = {"processor": "=HYPERLINK(1)", "gpus": []}
     write_json(gate / HEADER, header)
     write_json(board / "boards.json", BOARDS)
-    build(board)
+    build_site(board)
     assert ",'=HYPERLINK(1)" in (board / "site" / "tables" / "music.csv").read_text(encoding="utf-8")
 
 
@@ -269,7 +269,7 @@ def test_a_space_of_the_hub(board: Path, tmp_path: Path) -> None:
     (space / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
     (space / "old.html").write_text("of an earlier site")
     write_space(board, space)
-    build(board)
+    build_site(board)
     assert (space / ".git" / "HEAD").exists()
     assert "Ours" in (space / "README.md").read_text(encoding="utf-8")
     assert (space / ".gitattributes").read_text(encoding="utf-8").count("filter=lfs") == 2
@@ -287,13 +287,13 @@ def test_a_readme_of_something_else_is_no_space(board: Path, tmp_path: Path) -> 
 def test_a_style_of_somebody_else_is_no_site(board: Path, tmp_path: Path) -> None:
     (tmp_path / "site.css").write_text("mine")
     with pytest.raises(UsageError, match="expected an empty folder or an earlier site"):
-        build(board, tmp_path)
+        build_site(board, tmp_path)
 
 
 def test_a_folder_of_other_files_is_no_place_for_a_site(board: Path, tmp_path: Path) -> None:
     (tmp_path / "letters.txt").write_text("mine")
     with pytest.raises(UsageError, match="expected an empty folder or an earlier site"):
-        build(board, tmp_path)
+        build_site(board, tmp_path)
     assert (tmp_path / "letters.txt").read_text() == "mine"
 
 
@@ -301,7 +301,7 @@ def test_a_table_says_what_is_not_ranked(board: Path) -> None:
     write_json(board / "boards.json", BOARDS)
     (folder,) = (board / "results" / "spectral-gate").iterdir()
     log.withdraw(board, Submission.read(folder), "a bug")
-    build(board)
+    build_site(board)
     assert "Withdrawn" in page(board, "index.html")
     assert "Withdrawn: a bug" in page(board, "separators/spectral-gate.html")
     assert "Baselines, which do nothing" in page(board, "index.html")
@@ -314,7 +314,7 @@ def test_a_table_says_what_is_not_ranked(board: Path) -> None:
 def test_previews_can_be_heard_and_are_small(board: Path, finished_runs: Path) -> None:
     assert make_previews(board, [finished_runs], PreviewOptions(items=1)) == {TASK: (1, 14)}
     (path,) = (board / "site" / "listen").glob("*/*/item.json")
-    build(board)
+    build_site(board)
     item = load_json(path)
     assert item["text"]
     assert item["credits"]
@@ -332,10 +332,10 @@ def test_previews_can_be_heard_and_are_small(board: Path, finished_runs: Path) -
     assert all(line["credit"] in text.replace("&#34;", '"') for line in item["credits"])
     write_json(path, item | {"spans": [["+", "0", "<b>"]]})
     with pytest.raises(StoreError, match=r"that meets its schema in .*item.json, found \$\.spans"):
-        build(board)
+        build_site(board)
     write_json(path, item | {"item": "music-99"})
     with pytest.raises(StoreError, match="to be of an item of music@1-mini, found music-99"):
-        build(board)
+        build_site(board)
 
 
 def test_previews_can_be_smaller(board: Path, finished_runs: Path) -> None:
@@ -346,7 +346,7 @@ def test_previews_can_be_smaller(board: Path, finished_runs: Path) -> None:
     assert not list(path.parent.glob("*.residual.*"))
     (answer,) = load_json(path)["answers"].values()
     assert "residual" not in answer
-    build(board)
+    build_site(board)
     assert page(board, f"items/{TASK}.html").count("data-hear") == 4
 
 
@@ -357,8 +357,8 @@ def test_as_many_items_as_keep_a_submission_small(
     monkeypatch.setattr(preview_rendering, "_LARGEST_SUBMISSION", 14 * 2 * 56_000 / 3)
     found = make_previews(board, [finished_runs])
     assert found == {TASK: (4, 14)}
-    build(board)
-    assert "4 of 14 items can be heard, those first in which the sound is present" in page(board, f"items/{TASK}.html")
+    build_site(board)
+    assert "4 of 14 items can be heard, those with a present target first" in page(board, f"items/{TASK}.html")
     sizes = [file.stat().st_size for file in (board / "site" / "listen").rglob("spectral-gate*")]
     assert sum(sizes) < 14 * 2 * 56_000 / 3
 
@@ -366,7 +366,7 @@ def test_as_many_items_as_keep_a_submission_small(
 @pytest.mark.slow
 def test_an_item_whose_sound_is_absent_has_no_reference(board: Path, finished_runs: Path) -> None:
     make_previews(board, [finished_runs])
-    build(board)
+    build_site(board)
     text = page(board, f"items/{TASK}.html")
     assert text.count("nothing should be heard") == 2
     assert text.count('data-name="reference"') == 12
@@ -390,7 +390,7 @@ def test_previews_belong_to_answers_not_to_revisions(board: Path, gate: Path, fi
             header["answers"][TASK] = dict.fromkeys(header["answers"][TASK], "0" * 64)
         write_json(newer / HEADER, header)
         log.append(board, [Submission.read(newer)], event="submitted")
-    build(board)
+    build_site(board)
     ((item,),) = load_json(board / "site" / "data.json")["listen"].values()
     assert set(item["answers"]) == {f"spectral-gate/{gate.name}", "spectral-gate/same"}
 
@@ -419,7 +419,7 @@ def test_a_radar_is_of_few_tasks_and_of_separators_enough(board: Path) -> None:
     }
     assert {key for key, radar in shown.items() if radar} == {(3, 3), (3, 8)}
     assert not shows_radar(separators(9), [*strengths, None])
-    build(board)
+    build_site(board)
     text = page(board, "separators/spectral-gate.html")
     assert 'class="radar"' not in text
     assert 'class="bar"' in text
@@ -427,17 +427,17 @@ def test_a_radar_is_of_few_tasks_and_of_separators_enough(board: Path) -> None:
 
 def test_listeners_stand_beside_the_metrics_that_were_held_against_them(board: Path) -> None:
     """The numbers of the reports, to the digit; none for other weights."""
-    build(board)
+    build_site(board)
     data = load_json(board / "site" / "data.json")
     known = {one["test"]: one for one in data["metrics"]["si_sdr"]["listeners"]}
     text = page(board, "metrics.html")
     assert set(known) == {"gensvs60", "p835_reference", "codec_mushra"}
     for one in known.values():
         assert f'{number(one["pcc"])} <span class="range">[{number(one["low"])}, {number(one["high"])}]' in text
-    assert "none were asked" in text  # leak_db
+    assert '<span class="range">no test</span>' in text  # leak_db
     low, high = min(one["pcc"] for one in known.values()), max(one["pcc"] for one in known.values())
     assert f"listeners</a> r {number(low)} to {number(high)}" in page(board, f"tasks/{TASK}.html")
-    assert evidence_of("saj_overall", "0" * 64) == []
+    assert find_evidence("saj_overall", "0" * 64) == []
 
 
 def test_the_evidence_is_what_was_measured() -> None:
@@ -502,7 +502,7 @@ def test_colours_can_be_told_from_what_they_stand_on(scheme: str) -> None:
 
 
 def test_every_field_of_the_data_is_documented(board: Path) -> None:
-    build(board)
+    build_site(board)
     text = (ROOT.parent / "docs" / "leaderboard.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `(\w+)` \|", text.partition("All numbers are in `site/data.json`")[2], re.MULTILINE)
     assert documented == list(load_json(board / "site" / "data.json"))
@@ -534,7 +534,7 @@ def test_the_submissions_of_this_repository_are_valid() -> None:
 @pytest.mark.skipif(not (ROOT / "log.jsonl").exists(), reason="no submission in this checkout")
 def test_the_site_of_this_repository_is_up_to_date() -> None:
     """Else: sabench leaderboard build leaderboards."""
-    assert differences(ROOT) == []
+    assert outdated_files(ROOT) == []
 
 
 def test_the_site_of_this_repository_is_small() -> None:
@@ -562,7 +562,7 @@ def test_cost_and_lag_are_shown_with_the_machine(board: Path) -> None:
     before["tasks"][0]["peak_memory_mib"] = None
     write_json(old, before)
     write_json(board / "boards.json", BOARDS)
-    build(board)
+    build_site(board)
     late = page(board, "separators/spectral-gate.html")
     assert "<dt>Memory</dt><dd>3.0 GiB, 612 MiB on the GPU</dd>" in late
     assert "<dt>Lag</dt><dd>20.0 ms</dd>" in late

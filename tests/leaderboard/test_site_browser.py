@@ -19,8 +19,8 @@ from sam_audio_bench.leaderboard import log, site
 from sam_audio_bench.leaderboard.board import Board, read_board
 from sam_audio_bench.leaderboard.preview_rendering import PreviewOptions, make_previews
 from sam_audio_bench.leaderboard.records import to_builtins
-from sam_audio_bench.leaderboard.site import build
-from sam_audio_bench.leaderboard.sitedata import item_scores
+from sam_audio_bench.leaderboard.site import build_site
+from sam_audio_bench.leaderboard.sitedata import collect_item_scores
 from sam_audio_bench.leaderboard.submission import HEADER, Submission
 from sam_audio_bench.render.numbers import number
 from sam_audio_bench.run.compare import compare_runs
@@ -38,7 +38,7 @@ def built(pristine_board: Path, finished_runs: Path, tmp_path_factory: pytest.Te
     rule = {"id": "music", "title": "Music", "metric": "si_sdr_i", "split": "mini", "subset": "paper"}
     write_json(root / "boards.json", [{**rule, "parts": {"text": ["music"]}}])
     make_previews(root, [finished_runs], PreviewOptions(items=2))
-    build(root)
+    build_site(root)
     return root
 
 
@@ -141,7 +141,7 @@ def test_listening_in_step(browser: Browser, built: Path) -> None:
     links = browser.evaluate(
         "[...document.querySelector('.listen').querySelectorAll('[data-hear]')].map((one) => one.dataset.name)"
     )
-    assert links == ["mixture", "reference", "rest", "spectral-gate", "spectral-gate, left out"]
+    assert links == ["mixture", "reference", "rest", "spectral-gate", "spectral-gate, residual"]
     browser.page.click("[data-hear][data-name=spectral-gate] img", position={"x": 130, "y": 20})
     browser.wait("moment() > 3.5")  # of 8 s, where the picture was clicked
     assert heard(browser) == "spectral-gate"
@@ -290,7 +290,7 @@ def test_another_metric_of_the_items(browser: Browser, built: Path) -> None:
     head = "[...document.querySelectorAll('#items thead th')].at(-1).dataset.line"
     browser.page.select_option("[data-scores]", "leak_db")
     browser.wait("document.getElementById('shown').textContent.startsWith('leak_db')")
-    scores = item_scores(read_board(built), TASK, "leak_db")
+    scores = collect_item_scores(read_board(built), TASK, "leak_db")
     shown_values = [number(value) for value in scores["lines"][browser.evaluate(head)]]
     assert browser.evaluate(column) == shown_values
     browser.wait("location.search.includes('items.metric=leak_db')")
@@ -453,7 +453,7 @@ def test_a_strangers_texts_run_nothing(
     item = load_json(preview)
     item["credits"] = [{"what": markup, "licence": name, "credit": markup}]
     write_json(preview, item | {"text": markup})
-    build(root)
+    build_site(root)
     pages = sorted(path.relative_to(root / "site").as_posix() for path in (root / "site").rglob("*.html"))
     assert len(pages) > 10
     for page in pages:

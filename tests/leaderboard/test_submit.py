@@ -18,9 +18,9 @@ from sam_audio_bench.errors import BenchError, Precondition, StoreError, UsageEr
 from sam_audio_bench.files import load_json, sha256, write_json
 from sam_audio_bench.leaderboard import log, safe_io
 from sam_audio_bench.leaderboard import submit as submitting
-from sam_audio_bench.leaderboard.card import card_of
-from sam_audio_bench.leaderboard.hub import card_block, evaluation_results, write_hub_files
-from sam_audio_bench.leaderboard.site import build
+from sam_audio_bench.leaderboard.card import build_card
+from sam_audio_bench.leaderboard.hub import evaluation_results, results_block, write_hub_files
+from sam_audio_bench.leaderboard.site import build_site
 from sam_audio_bench.leaderboard.submission import Submission, find_submissions
 from sam_audio_bench.leaderboard.submit import submit
 from sam_audio_bench.leaderboard.validate import validate
@@ -90,7 +90,7 @@ def test_without_audio_only_digests_are_handed_in(runs: Path, tmp_path: Path) ->
     assert report.rescored["si_sdr_i"]["scores"] == 14
     (run_of(runs) / "audio" / "music-03.target.flac").write_bytes(b"another")
     report = validate(tmp_path / "board", share=1.0, audio=runs)
-    assert "music-03: expected the answer music-03.target.flac that was scored" in "".join(
+    assert "music-03: expected the estimate music-03.target.flac that was scored" in "".join(
         f"{problem.where.rpartition(' ')[2]}: {problem.what}" for problem in report.problems
     )
 
@@ -158,7 +158,7 @@ def test_nothing_is_left_when_any_step_is_interrupted(
 
 
 def test_two_at_once(runs: Path, board: Path) -> None:
-    with log.writing(board), pytest.raises(Precondition, match="for this process alone, found another one writing"):
+    with log.write_lock(board), pytest.raises(Precondition, match="for this process alone, found another one writing"):
         submit([run_of(runs)], board, revision="v2")
     submit([run_of(runs)], board, revision="v2", dry_run=True)
     submit([run_of(runs)], board, revision="v2")
@@ -187,7 +187,7 @@ def test_one_run_a_task(runs: Path, tmp_path: Path) -> None:
 
 def reseal(run: Path, **columns: str) -> None:
     """Writes other columns into the scores of a run, and the digest of the table that a run would have written."""
-    frame = safe_io.scores(run / "scores.parquet").assign(**columns)
+    frame = safe_io.read_scores(run / "scores.parquet").assign(**columns)
     parquet.write_table(Table.from_pandas(frame, schema=SCORE_TYPES, preserve_index=False), run / "scores.parquet")
     digest = sha256((run / "scores.parquet").read_bytes())
     write_json(run / "run.json", load_json(run / "run.json") | {"scores_sha256": digest})
@@ -251,7 +251,7 @@ def test_a_part_of_a_task_is_named_and_stops_nothing_else(runs: Path, tmp_path: 
 
 def test_a_site_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Precondition, match=r"expected a leaderboard with submissions in .*, found none; `sabench"):
-        build(tmp_path / "board")
+        build_site(tmp_path / "board")
     assert not (tmp_path / "board" / "site").exists()
 
 
@@ -259,16 +259,16 @@ def test_anyones_data_are_no_task_of_a_leaderboard(small_task: Path, tmp_path: P
     evaluate("silence", [str(small_task)], metrics=["snr"], output=tmp_path / "runs", progress=False)
     with pytest.raises(
         UsageError,
-        match="expected a task of the catalogue or of an installed plugin, asked by its own prompts, found small",
+        match="expected a task of the catalogue or of an installed plugin, with its own prompts, found small",
     ):
         submit([tmp_path / "runs" / "silence"], tmp_path / "board")
 
 
 def test_a_revision_is_submitted_once_and_baselines_stay(runs: Path, pristine_board: Path) -> None:
-    with pytest.raises(Precondition, match="which was submitted already; say --revision"):
+    with pytest.raises(Precondition, match="which was submitted already; state it with --revision"):
         submit([run_of(runs)], pristine_board)
     (done,) = submit([run_of(runs, "mixture")], pristine_board)
-    assert (done.written, done.note) == (False, "mixture is there already")
+    assert (done.written, done.note) == (False, "mixture is on the leaderboard already")
 
 
 def test_the_same_answers_with_other_scores_are_a_revision_of_their_own(runs: Path, tmp_path: Path) -> None:
@@ -323,8 +323,8 @@ def test_withdrawing_keeps_the_row_and_counts_the_attempt(board: Path) -> None:
     log.withdraw(board, Submission.read(folder), "a bug in the gate")
     entries = log.read(board)
     assert [entry.event for entry in entries] == ["submitted"] * 3 + ["withdrawn"]
-    assert ("spectral-gate", folder.name) not in log.standing(entries)
-    assert log.attempts(entries)["spectral-gate"] == 1
+    assert ("spectral-gate", folder.name) not in log.active_submissions(entries)
+    assert log.count_attempts(entries)["spectral-gate"] == 1
     assert validate(board, share=None).ok
     with pytest.raises(UsageError, match="expected a submission that stands"):
         log.withdraw(board, Submission.read(folder), "again")
@@ -373,7 +373,7 @@ def test_hub_files_are_yaml_and_replace_their_own_block(pristine_board: Path, tm
     (tmp_path / "README.md").write_text("# Mine\n")
     for _ in range(2):
         write_hub_files(tmp_path, header)
-    assert (tmp_path / "README.md").read_text() == "# Mine\n\n" + card_block(header)
+    assert (tmp_path / "README.md").read_text() == "# Mine\n\n" + results_block(header)
 
 
 def test_the_command_line(runs: Path, tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_the_noise_suppressors_have_cards() -> None:
     folder = Path(__file__).parents[2] / "leaderboards" / "cards"
     assert {path.stem for path in folder.iterdir()} == set(SUPPRESSOR_PACKAGES)
     for path in folder.iterdir():
-        card = card_of(path.stem, path)
+        card = build_card(path.stem, path)
         assert card["summary"].startswith("noise suppressor, for prompts that ask for speech")
         assert card["licence"]
         assert any(link.startswith("https://") for link in card["links"])

@@ -107,7 +107,7 @@ def test_a_bad_item_that_is_called_undefined(gate: Path, tamper: Tamper) -> None
         )
 
     tamper(undefined)
-    assert "expected silent references where the target is absent, found others" in said(gate)
+    assert "expected silent references for absent targets, found others" in said(gate)
 
 
 def test_a_duplicated_good_item(gate: Path, tamper: Tamper) -> None:
@@ -131,7 +131,7 @@ def test_an_edited_item_list(gate: Path, tamper: Tamper) -> None:
 
     tamper(lambda scores: scores[scores["item"] != worst(scores)], shorter)
     text = said(gate)
-    assert "music@1-mini: items: expected 14, as the task has it, found 13" in text
+    assert "music@1-mini: items: expected 14, as in the task, found 13" in text
     assert "music@1-mini: ids_sha256: expected " in text
 
 
@@ -156,7 +156,7 @@ def test_rows_from_another_seed(gate: Path, tamper: Tamper) -> None:
         return scores.assign(seed=scores["seed"].where(scores["item"] != worst(scores), 7))
 
     tamper(lucky)
-    assert "expected the seed that submission.json tells of, found 7 in 3 rows" in said(gate)
+    assert "expected the seed stated in submission.json, found 7 in 3 rows" in said(gate)
 
 
 def test_a_submission_changed_after_it_was_logged(board: Path, gate: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_better_candidate_in_the_place_of_the_first(picked: Path, edit: Callab
         return scores.assign(candidate=scores["candidate"].where(~place, 2))
 
     edit(picked, better)
-    assert "expected the first candidate where nobody picked, found another for" in said(picked)
+    assert "expected the first candidate without a picker, found another for" in said(picked)
 
 
 def test_a_second_answer_that_raises_the_mean(picked: Path, edit: Callable[..., None]) -> None:
@@ -206,16 +206,16 @@ def test_a_second_answer_that_raises_the_mean(picked: Path, edit: Callable[..., 
     edit(picked, twice)
     text = said(picked)
     assert "expected each score once, found 2 twice" in text
-    assert "expected all scores of an answer from one candidate, found several" in text
+    assert "expected scores of an estimate from one candidate, found several" in text
 
 
 def test_an_answer_without_a_digest(gate: Path, tamper: Tamper) -> None:
     """It could be made up later, when somebody asks for the audio."""
-    name = worst(safe_io.scores(gate / SCORES))
+    name = worst(safe_io.read_scores(gate / SCORES))
     (gate / "audio" / "music@1-mini" / f"{name}.target.flac").unlink()
     tamper(header=lambda header: header["answers"]["music@1-mini"].pop(f"{name}.target.flac"))
     assert (
-        f"music@1-mini: answers: expected the SHA-256 of target and residual of every answer, found none for {name}"
+        f"music@1-mini: answers: expected the SHA-256 of target and residual of every estimate, found none for {name}"
         in (said(gate))
     )
 
@@ -233,7 +233,7 @@ def test_a_bad_item_that_is_called_perfect(gate: Path, tamper: Tamper) -> None:
 
 def test_a_bad_item_that_is_called_lost(board: Path, gate: Path, tamper: Tamper) -> None:
     """An answer that is there is scored; one that was never made cannot be told from a crash, and is counted."""
-    name = worst(safe_io.scores(gate / SCORES))
+    name = worst(safe_io.read_scores(gate / SCORES))
 
     def lost(scores: pd.DataFrame) -> pd.DataFrame:
         place = scores["item"] == name

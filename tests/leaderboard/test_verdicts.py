@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from sam_audio_bench.files import load_json, write_json
-from sam_audio_bench.leaderboard import verdicts
 from sam_audio_bench.leaderboard.board import read_board
-from sam_audio_bench.leaderboard.site import build
-from sam_audio_bench.leaderboard.verdicts import against, column_verdict
+from sam_audio_bench.leaderboard.site import build_site
 from sam_audio_bench.render.verdict import sentence
+from sam_audio_bench.stats import verdict
 from sam_audio_bench.stats.ranking import Column, Values
+from sam_audio_bench.stats.verdict import decide_many
 
 TASK = "music@1-mini"
 RULE = {"id": "music", "title": "Music", "metric": "si_sdr", "split": "mini", "subset": "paper"}
@@ -36,7 +36,7 @@ def line(values: Any) -> Values:
 @pytest.mark.parametrize("most", [32, 1])
 def test_planted_differences_are_found_in_both_directions(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """All pairs or, as with many lines, each with the mixture alone: the same marks and the same differences."""
-    monkeypatch.setattr(verdicts, "_MOST_PAIRED", most)
+    monkeypatch.setattr(verdict, "_MOST_PAIRED", most)
     noise = np.random.default_rng(0).normal(0, 1, (4, RECORDINGS))
     lines = {
         "mixture": line(noise[0]),
@@ -45,18 +45,18 @@ def test_planted_differences_are_found_in_both_directions(most: int, monkeypatch
         "bad": line(noise[0] - 5 + 0.1 * noise[3]),
     }
     for sign, better in ((True, "good"), (False, "bad")):
-        found = column_verdict(column(), lines, higher_is_better=sign)
-        marks = {name: against(found, name) for name in lines}
+        found = decide_many(column(), lines, higher_is_better=sign)
+        marks = {name: found.against_baseline(name) for name in lines}
         worse = {"good": "bad", "bad": "good"}[better]
         assert marks == {"mixture": "", better: "better", "even": "unsure", worse: "worse"}
         assert found.order[0] == better
         assert found.over_baseline["good"].value == pytest.approx((5 if sign else -5), abs=0.2)
-    told = sentence(column_verdict(column(), lines, higher_is_better=True), "snr", "dB")
+    told = sentence(decide_many(column(), lines, higher_is_better=True), "snr", "dB")
     alone = "cannot be told from it" in told  # not even where the difference is large
     assert told.startswith("By snr, good ")
     assert alone is (most == 1)
     assert told.endswith("surely better than the mixture: good.")
-    assert against(column_verdict(column(), {"good": lines["good"]}, higher_is_better=True), "good") == ""
+    assert decide_many(column(), {"good": lines["good"]}, higher_is_better=True).against_baseline("good") == ""
 
 
 def test_among_many_equal_lines_none_is_surely_better_by_chance() -> None:
@@ -66,7 +66,7 @@ def test_among_many_equal_lines_none_is_surely_better_by_chance() -> None:
     for _ in range(40):
         scores = generator.normal(0, 1, (41, RECORDINGS))
         lines = {f"s{number}": line(own) for number, own in enumerate(scores[1:])} | {"mixture": line(scores[0])}
-        false += bool(column_verdict(column(), lines, higher_is_better=True).surely_better)
+        false += bool(decide_many(column(), lines, higher_is_better=True).surely_better)
     assert false <= 6
 
 
@@ -90,7 +90,7 @@ def raised(separator: str, by: float, edit: Callable[..., None], board: Path) ->
 def test_no_rank_where_nothing_surely_beats_the_mixture(board: Path, edit: Callable[..., None]) -> None:
     """Ordered and marked instead; with a separator that does beat it, ranks come back."""
     write_json(board / "boards.json", [{**RULE, "parts": {"text": ["music"]}}])
-    build(board)
+    build_site(board)
     text = (board / "site" / "index.html").read_text(encoding="utf-8")
     gate = rows_of(board)["spectral-gate"]
     assert gate["against"] == "worse"
@@ -99,7 +99,7 @@ def test_no_rank_where_nothing_surely_beats_the_mixture(board: Path, edit: Calla
     assert 'class="mark worse">worse than the mixture</span>' in text
     assert text.index('class="verdict"') < text.index("<table")
     raised("spectral-gate", 60.0, edit, board)
-    build(board)
+    build_site(board)
     text = (board / "site" / "index.html").read_text(encoding="utf-8")
     gate = rows_of(board)["spectral-gate"]
     assert (gate["against"], gate["rank"]) == ("better", 1)
@@ -111,7 +111,7 @@ def test_no_rank_where_nothing_surely_beats_the_mixture(board: Path, edit: Calla
 
 def test_every_interval_stands_beside_the_line_of_the_mixture(board: Path) -> None:
     write_json(board / "boards.json", [{**RULE, "parts": {"text": ["music"]}}])
-    build(board)
+    build_site(board)
     for name in ("index.html", f"tasks/{TASK}.html"):
         text = (board / "site" / name).read_text(encoding="utf-8")
         bars = re.findall(r'<svg class="bar".*?</svg>', text)
@@ -128,7 +128,7 @@ def test_without_a_mixture_ranks_stand_and_the_sentence_says_less(finished_runs:
 
     board = tmp_path / "board"
     submit([finished_runs / "spectral-gate"], board)
-    build(board)
+    build_site(board)
     data = load_json(board / "site" / "data.json")
     ((cell),) = data["cells"][TASK]["si_sdr_i"].values()
     assert (cell["rank"], cell["against"]) == (1, "")

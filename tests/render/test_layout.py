@@ -22,7 +22,7 @@ from sam_audio_bench.render.layout import TableOptions, layout, line_label
 from sam_audio_bench.render.tables import print_terminal, render
 from sam_audio_bench.render.terminal import panels
 from sam_audio_bench.render.text import split_in_two, wrap_name
-from sam_audio_bench.stats.answers import ALL_TASKS, Answers, find_answers
+from sam_audio_bench.stats.findings import ALL_TASKS, Findings, compute_findings
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
 
 ITEMS = [f"item-{number}" for number in range(8)]
@@ -30,7 +30,7 @@ UNITS = {"si_sdr_i": "dB", "leak_db": "dB", "saj_overall": "1-5"}
 LONG = "cmd:'python my_separator.py {mixture} --text={text} {target}'"
 
 
-def table(values: Mapping[str, Mapping[str, Mapping[str, float]]], **changes: Any) -> tuple[list[SummaryRow], Answers]:
+def table(values: Mapping[str, Mapping[str, Mapping[str, float]]], **changes: Any) -> tuple[list[SummaryRow], Findings]:
     """Rows and verdicts for task -> separator -> metric -> mean; all separators have the same deviations by item."""
     rows, scores = [], {}
     for task, separators in values.items():
@@ -46,7 +46,7 @@ def table(values: Mapping[str, Mapping[str, Mapping[str, float]]], **changes: An
                     label=f"{task}@1-mini", oracle=separator.startswith("oracle"), covered=8, items=8,
                     coverage="complete", **changes,
                 ))  # fmt: skip
-    return rows, find_answers(scores, rows, line_label)
+    return rows, compute_findings(scores, rows, line_label)
 
 
 GOOD, BAD = {"si_sdr_i": 5.0, "leak_db": -9.0}, {"si_sdr_i": -4.0, "leak_db": 3.0}
@@ -56,7 +56,7 @@ ROWS, ANSWERS = table({
 })  # fmt: skip
 
 
-def shown(rows: list[SummaryRow], answers: Answers, width: int = 100, **view: Any) -> list[str]:
+def shown(rows: list[SummaryRow], answers: Findings, width: int = 100, **view: Any) -> list[str]:
     console = Console(width=width, file=io.StringIO(), _environ={})
     print_terminal(rows, console=console, answers=answers, view=TableOptions(**view))
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def test_a_separator_without_all_tasks_is_named() -> None:
     assert "all tasks" not in render(alone, "md", answers=none)
 
 
-def unscored(missing: str, *separators: str) -> tuple[list[SummaryRow], Answers]:
+def unscored(missing: str, *separators: str) -> tuple[list[SummaryRow], Findings]:
     """Rows and verdicts of two tasks, one of which has no scores of some separators."""
     means = {"mixture": 0.0, "a": 1.0, "b": 5.0, "oracle-irm": 9.0}
     rows, _ = table({task: {name: {"snr": mean} for name, mean in means.items()} for task in ("sfx", "music")})
@@ -96,7 +96,7 @@ def unscored(missing: str, *separators: str) -> tuple[list[SummaryRow], Answers]
         for item in ITEMS
     } for row in rows}  # fmt: skip
     rows = [replace(row, value=scores[row.task, row.separator, None, "snr"]["item-0"].value) for row in rows]
-    return rows, find_answers(scores, rows, line_label)
+    return rows, compute_findings(scores, rows, line_label)
 
 
 def test_a_separator_without_a_score_is_named() -> None:
@@ -137,7 +137,7 @@ def test_a_picker_of_other_numbers_of_candidates_is_one_line() -> None:
             rows.append(replace(own, picked_by=picked_by, candidates=count))
             items = {item: ItemScore(item, float(place), picked_by) for place, item in enumerate(ITEMS)}
             scores[task, "gate", picked_by, "si_sdr_i"] = items
-    found = find_answers(scores, rows, line_label)
+    found = compute_findings(scores, rows, line_label)
     assert [line_label(row) for row in found.overall] == ["gate", "gate (best by clap)"]
     assert found.left_out == ()
     assert found.counts("si_sdr_i") is None
@@ -356,5 +356,5 @@ def test_a_mean_over_tasks_is_marked_where_one_of_them_is() -> None:
         }
         for row in rows
     }
-    found = find_answers(scores, rows, line_label).overall
+    found = compute_findings(scores, rows, line_label).overall
     assert {row.separator: row.trained_on for row in found} == {"good": "FSD50K", "mixture": ""}

@@ -15,7 +15,7 @@ from torch import Tensor
 import sam_audio_bench as sab
 from sam_audio_bench import Adapted, audio
 from sam_audio_bench.errors import BadSeparation, UsageError
-from sam_audio_bench.leaderboard.score_checks import unanswered
+from sam_audio_bench.leaderboard.score_checks import items_without_estimate
 from sam_audio_bench.registry import build, load_separator
 from sam_audio_bench.run.contract import prepare_separator
 from sam_audio_bench.separators.stems import AdaptedStems, UnorderedStems
@@ -129,7 +129,7 @@ def test_in_a_run(tmp_path: Path) -> None:
     assert results.failures == 1
     frame = results.to_frame()
     assert set(frame[(frame["separator"] == "four") & (frame["item"] == "2")]["status"]) == {Status.UNSUPPORTED}
-    assert unanswered(frame[frame["separator"] == "four"]) == {"2"}
+    assert items_without_estimate(frame[frame["separator"] == "four"]) == {"2"}
 
 
 class Converted(Four):

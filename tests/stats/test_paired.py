@@ -17,8 +17,8 @@ from sam_audio_bench.stats.paired import (
     holm,
     paired_difference,
     swap_interval,
+    swap_patterns,
     swap_test,
-    swap_ways,
 )
 
 
@@ -177,7 +177,7 @@ def test_every_number_is_that_of_a_loop_over_the_ways(seed, size, decimals, seve
     names = sorted(set(groups), key=str)
     sums = np.array([math.fsum(differences[groups == name]) for name in names])
     counts = np.array([float((groups == name).sum()) for name in names])
-    lesser, greater = np.array(list(shares_and_means(sums, counts, swap_ways(size, 200, 3)))).T
+    lesser, greater = np.array(list(shares_and_means(sums, counts, swap_patterns(size, 200, 3)))).T
     mean = math.fsum(differences) / len(differences)
     p = float((lesser <= 0).mean() if mean >= 0 else (greater >= 0).mean())
     known = Recordings(groups.tolist())
@@ -196,11 +196,11 @@ def test_every_number_is_that_of_a_loop_over_the_ways(seed, size, decimals, seve
 
 def test_ways_that_are_kept_are_those_that_are_drawn(monkeypatch):
     drawn = np.concatenate(list(paired._drawn_ways(37, 90, 5)))
-    kept = swap_ways(37, 90, 5)
+    kept = swap_patterns(37, 90, 5)
     assert kept.dtype == bool
     assert (kept == drawn).all()
     monkeypatch.setattr(paired, "_MOST_KEPT", 0)
-    assert (swap_ways(37, 90, 5) == drawn).all()
+    assert (swap_patterns(37, 90, 5) == drawn).all()
 
 
 def test_swapping_the_systems_swaps_the_sign():

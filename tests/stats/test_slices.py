@@ -13,14 +13,14 @@ from scipy import stats
 from sam_audio_bench.errors import UsageError
 from sam_audio_bench.stats.bootstrap import difference_interval, multinomial_weights
 from sam_audio_bench.stats.correlation_tests import holm
-from sam_audio_bench.stats.slices import FEWEST, SliceTest, _Contrast, _permuted, compare_slices, cut
+from sam_audio_bench.stats.slices import MIN_RECORDINGS, SliceTest, _Contrast, _permuted, compare_slices, make_slices
 
 Values = dict[str, float | str | None]
 
 
 def labels(values: Values, points: tuple[float, ...] = ()) -> dict[str, str]:
     """Members of each slice, by label."""
-    return {part.label: "".join(map(str, part.items)) for part in cut(values, "x", points)}
+    return {part.label: "".join(map(str, part.items)) for part in make_slices(values, "x", points)}
 
 
 # --- cutting
@@ -51,12 +51,12 @@ def test_texts_are_slices_the_most_frequent_first() -> None:
 @pytest.mark.parametrize("points", [(1.0, 1.0), (2.0, 1.0), (math.nan,), (math.inf,)])
 def test_points_must_increase(points: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="expected increasing numbers to cut x at"):
-        cut({"a": 1.0}, "x", points)
+        make_slices({"a": 1.0}, "x", points)
 
 
 def test_texts_are_not_cut() -> None:
     with pytest.raises(UsageError, match="expected numbers to cut x at, found texts in it, such as 'loud'"):
-        cut({"a": 1.0, "b": "loud"}, "x", (0,))
+        make_slices({"a": 1.0, "b": "loud"}, "x", (0,))
 
 
 finite = st.floats(-1e6, 1e6)
@@ -71,7 +71,7 @@ def test_every_item_is_in_exactly_one_slice_and_within_its_edges(
     values: dict[int, float | str | None], points: list[float]
 ) -> None:
     numeric = not any(isinstance(value, str) for value in values.values())
-    found = cut(values, "x", points if numeric else ())
+    found = make_slices(values, "x", points if numeric else ())
     assert sorted(item for part in found for item in part.items) == sorted(values)  # type: ignore[type-var]
     assert len({part.label for part in found}) == len(found)
     assert {item for part in found if not part.known for item in part.items} == {
@@ -193,7 +193,7 @@ def test_planted_effects_are_found_and_nothing_else() -> None:
 
 
 def test_what_cannot_be_tested_says_why_and_keeps_its_mean() -> None:
-    mask = halves(12, FEWEST - 1)
+    mask = halves(12, MIN_RECORDINGS - 1)
     small, rest = compare_slices(range(12), range(12), [mask, ~mask], higher_is_better=True)
     assert (small.p, small.untested, small.mean) == (None, "fewer than 5 recordings", 1.5)
     assert (rest.p, rest.untested) == (None, "fewer than 5 recordings elsewhere")

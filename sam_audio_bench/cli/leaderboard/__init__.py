@@ -101,17 +101,16 @@ def build(board: Path, out: Path | None, check: bool) -> None:
     """Write the site of a leaderboard: static pages that open from a disk; one at a URL needs --out."""
     if out is None and not check and is_fetched(board):
         raise UsageError("expected --out with a leaderboard at a URL, whose site would be written there, found none")
-    from sam_audio_bench.leaderboard.site import build as write
-    from sam_audio_bench.leaderboard.site import differences
+    from sam_audio_bench.leaderboard.site import build_site, outdated_files
 
     if check:
-        different = differences(board)
+        different = outdated_files(board)
         for name in different:
             click.echo(name)
         if different:
             note(f"{len(different)} files are out of date: sabench leaderboard build {board}")
         sys.exit(1 if different else 0)
-    pages = write(board, out)
+    pages = build_site(board, out)
     click.echo(f"{len(pages)} files; open {(out or board / 'site') / 'index.html'}")
 
 

@@ -63,6 +63,6 @@ def compare(board: Path, since: Path) -> None:
     sabench leaderboard compare leaderboards --since ../main/leaderboards
     sabench leaderboard compare board --since hf://datasets/me/separation-board
     """  # noqa: D301 - \b keeps click from rewrapping the lines
-    from sam_audio_bench.leaderboard.comparison import comment, compare_new
+    from sam_audio_bench.leaderboard.comparison import compare_new, format_comment
 
-    echo(comment(compare_new(board, since)), nl=False)
+    echo(format_comment(compare_new(board, since)), nl=False)

@@ -49,16 +49,16 @@ def submit(
     site, as set in previews.json of the leaderboard, or of all items.
     """
     from sam_audio_bench.leaderboard.hub import write_hub_files
-    from sam_audio_bench.leaderboard.labels import BASELINES
     from sam_audio_bench.leaderboard.submit import submit as add
+    from sam_audio_bench.separators.catalogue import BASELINES
 
     submit_runs = partial(add, runs, card=card, revision=revision, with_audio=with_audio, tell=note)
     if pr:
-        from sam_audio_bench.leaderboard.pull_request import propose
+        from sam_audio_bench.leaderboard.pull_request import open_pull_request
 
         if hub is not None or as_json:
             raise UsageError("expected --pr without --hub and --json, found one of them")
-        proposed = propose(
+        proposed = open_pull_request(
             board, partial(submit_runs, tell=None), partial(submit_runs, board, dry_run=True), dry_run=dry_run
         )
         for step in proposed.steps if dry_run else ():
@@ -173,11 +173,10 @@ def log(folder: Path, as_json: bool) -> None:
 @click.option("--from", "board", type=click.Path(path_type=Path), default=BOARD, show_default=True, help="Leaderboard.")
 def withdraw(separator: str, revision: str, reason: str, board: Path) -> None:
     """Remove a submission from the ranks; its row and its attempt stay."""
-    from sam_audio_bench.leaderboard.labels import folder_of
     from sam_audio_bench.leaderboard.log import withdraw as take_out
-    from sam_audio_bench.leaderboard.submission import HEADER, Submission
+    from sam_audio_bench.leaderboard.submission import HEADER, Submission, submission_folder
 
-    folder = folder_of(board / "results", separator, revision)
+    folder = submission_folder(board / "results", separator, revision)
     if not (folder / HEADER).is_file():
         raise UsageError(
             f"expected a submission in {board}, found no {separator} {revision}; `sabench leaderboard log {board}` "

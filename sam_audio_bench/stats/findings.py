@@ -1,7 +1,7 @@
-"""What a table says beside its rows: one more block over all tasks, and a verdict on every column.
+"""Findings shown with a table of results: rows over all tasks, and a verdict for every column.
 
-A separator's value over all tasks is the mean over tasks of the mean over items, where it has all of the tasks; its
-interval resamples recordings, which tasks may share.
+The value over all tasks, of separators that have them all, is the mean over tasks of the mean over items; its interval
+resamples recordings, which tasks may share.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from sam_audio_bench.stats.slices import Slice
 from sam_audio_bench.stats.summary import ItemScore, SummaryRow
 from sam_audio_bench.stats.verdict import Verdict, decide
 
-__all__ = ["ALL_TASKS", "Answers", "LineScores", "find_answers", "find_answers_in_slices", "main_metric"]
+__all__ = ["ALL_TASKS", "Findings", "LineScores", "compute_findings", "compute_slice_findings", "main_metric"]
 
 ALL_TASKS = "all tasks"
 """The task of the rows over all tasks."""
 
 LineScores = Mapping[tuple[str, str, str | None, str], Mapping[str, ItemScore]]
-"""By task, separator, picker and metric: the score of each item."""
+"""(task, separator, picker, metric) -> item -> score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """Beside the rows of a table."""
+class Findings:
+    """Rows over all tasks, and verdicts."""
 
-    overall: tuple[SummaryRow, ...] = ()  # over all tasks, of the separators that have them; none of a single task
-    left_out: tuple[str, ...] = ()  # of these rows: separators that lack a task
+    overall: tuple[SummaryRow, ...] = ()  # of the separators that have all tasks; empty for a single task
+    left_out: tuple[str, ...] = ()  # separators without such a row, since a task is missing
     verdicts: Mapping[tuple[str, str], Verdict] = field(
         default_factory=dict
     )  # by `SummaryRow.part`, or ALL_TASKS, and metric
 
     def counts(self, metric: str) -> tuple[int, int, int] | None:
-        """Tasks on which the leader over all tasks is surely better than the baseline, surely worse, and all.
+        """Counts tasks on which the overall leader is surely better than the baseline, surely worse, and all tasks.
 
-        Each task by itself; None without several tasks, a leader or a baseline, or where its names differ.
+        Each task is tested separately; None without several tasks, a leader or a baseline, or if the leader's names
+        differ between tasks.
         """
         whole = self.verdicts.get((ALL_TASKS, metric))
         if whole is None or whole.leader is None or whole.baseline is None:
@@ -53,64 +54,64 @@ class Answers:
         return better, worse, len(found)
 
 
-def main_metric(rows: Iterable[SummaryRow], wanted: str | None = None) -> str | None:
-    """The metric that orders the lines: the wanted one, else si_sdr_i, else an improvement, else one with a value."""
+def main_metric(rows: Iterable[SummaryRow], preferred: str | None = None) -> str | None:
+    """Chooses the metric that orders the lines: ``preferred``, or si_sdr_i, an improvement, or any with a value."""
     known = {
         row.metric: bool(row.higher_is_better)
         for row in rows
         if row.higher_is_better is not None and row.value is not None
     }
     order = sorted(
-        known, key=lambda name: (name != wanted, name != MAIN_METRIC, not name.endswith("_i"), not known[name])
+        known, key=lambda name: (name != preferred, name != MAIN_METRIC, not name.endswith("_i"), not known[name])
     )
     return order[0] if order else None
 
 
-def find_answers(
+def compute_findings(
     scores: LineScores, rows: Sequence[SummaryRow], name: Callable[[SummaryRow], str], sort: str | None = None,
     *, by_metric: bool = False,
-) -> Answers:  # fmt: skip
-    """Rows over all tasks, and who is best by each metric on each task and over all.
+) -> Findings:  # fmt: skip
+    """Computes the rows over all tasks, and the verdicts by each metric on each task and over all tasks.
 
     Args:
-        scores: what the rows are means of, of `sam_audio_bench.stats.summary.compute_line_scores`.
-        rows: of `sam_audio_bench.stats.summarise`, with their coverage; those without scores are passed over.
-        name: what a line is called; no two lines of a task may have one name.
-        sort: the column that tables are sorted by, as `main_metric` takes it: its differences have intervals.
-        by_metric: whether there is a table a metric, so that over all tasks all differences need intervals.
+        scores: item scores, from `sam_audio_bench.stats.summary.compute_line_scores`.
+        rows: rows of `sam_audio_bench.stats.summarise`, with their coverage; those without scores are skipped.
+        name: returns the display name of a line, which must be unique within a task.
+        sort: the column by which tables are sorted, as in `main_metric`: its differences have intervals.
+        by_metric: whether there is one table per metric, so that all differences over all tasks need intervals.
     """
     known = _Known(scores, rows, name)
     overall = known.overall() if len(known.tasks) > 1 else []
     whole = {(row.separator, row.picked_by) for row in overall}
-    lacking = (name(row) for row in rows if overall and (row.separator, row.picked_by) not in whole)
-    left_out = tuple(dict.fromkeys(lacking))
+    incomplete = (name(row) for row in rows if overall and (row.separator, row.picked_by) not in whole)
+    left_out = tuple(dict.fromkeys(incomplete))
     verdicts = {}
     for task, members in {**known.tasks, ALL_TASKS: overall}.items():
         main = main_metric(members, sort)
         for metric in dict.fromkeys(row.metric for row in members):
-            asked = [row for row in members if row.metric == metric]
+            own = [row for row in members if row.metric == metric]
             above = by_metric and task in (ALL_TASKS, *([] if overall else known.tasks))
-            found = known.verdict(task, asked, intervals=above or metric == main)
+            found = known.verdict(task, own, intervals=above or metric == main)
             if found is not None:
-                there = {name(row) for row in asked}
-                unscored = [name(row) for row in members if not row.oracle and name(row) not in there]
+                scored = {name(row) for row in own}
+                unscored = [name(row) for row in members if not row.oracle and name(row) not in scored]
                 missing = (*(left_out if task == ALL_TASKS else ()), *found.left_out, *unscored)
                 verdicts[task, metric] = replace(found, left_out=tuple(dict.fromkeys(missing)))
-    return Answers(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
+    return Findings(overall=tuple(overall), left_out=left_out, verdicts=verdicts)
 
 
-def find_answers_in_slices(
+def compute_slice_findings(
     scores: LineScores, rows: Sequence[SummaryRow], slices: Mapping[str, Sequence[Slice]],
     name: Callable[[SummaryRow], str], sort: str | None = None,
-) -> Answers:  # fmt: skip
-    """Who is best in each slice by itself; there is no answer over all, of which slices are unequal parts.
+) -> Findings:  # fmt: skip
+    """Computes the verdicts for each slice separately; there are none over all slices, which differ in size.
 
     Args:
-        scores: of all slices, as in `find_answers`.
-        rows: with their slices.
-        slices: of each task.
-        name: as there.
-        sort: as there.
+        scores: item scores of all slices, as in `compute_findings`.
+        rows: rows with their slices.
+        slices: task -> slices.
+        name: as in `compute_findings`.
+        sort: as in `compute_findings`.
     """
     verdicts: dict[tuple[str, str], Verdict] = {}
     for task, part in ((task, part) for task, parts in slices.items() for part in parts):
@@ -118,13 +119,13 @@ def find_answers_in_slices(
         own = [row for row in rows if (row.task, row.slice) == (task, part.label)]
         inside = {key: {item: score for item, score in items.items() if item in members}
                   for key, items in scores.items() if key[0] == task}  # fmt: skip
-        found = find_answers(inside, own, name, sort).verdicts if own else {}
+        found = compute_findings(inside, own, name, sort).verdicts if own else {}
         verdicts |= {(own[0].part, metric): replace(one, slice=part.label) for (_, metric), one in found.items()}
-    return Answers(verdicts=verdicts)
+    return Findings(verdicts=verdicts)
 
 
 class _Known:
-    """Rows with the scores behind them."""
+    """Rows with the item scores that they average."""
 
     def __init__(self, scores: LineScores, rows: Sequence[SummaryRow], name: Callable[[SummaryRow], str]) -> None:
         self._scores, self._name = scores, name
@@ -136,7 +137,7 @@ class _Known:
         for (task, *_), items in scores.items():
             groups = self._groups.setdefault(task, {})
             groups.update((item, items[item].group) for item in items.keys() - groups.keys())
-        self._columns: dict[tuple[str, ...], Column] = {}  # what each draws is drawn once
+        self._columns: dict[tuple[str, ...], Column] = {}  # cached, so that each draws its resamples once
 
     def _column(self, tasks: Iterable[str]) -> Column:
         names = tuple(tasks)
@@ -147,7 +148,7 @@ class _Known:
         return {item: score.value for item, score in items.items() if score.value is not None}
 
     def _with(self, metric: str) -> list[str]:
-        """Tasks on which the metric has a value."""
+        """Returns the tasks on which the metric has a value."""
         return [
             task
             for task, rows in self.tasks.items()
@@ -155,7 +156,7 @@ class _Known:
         ]
 
     def verdict(self, task: str, rows: Sequence[SummaryRow], *, intervals: bool) -> Verdict | None:
-        """Of one metric; None where its direction is not known or nobody competes."""
+        """Returns the verdict by one metric; None if its direction is unknown or no line competes."""
         rivals = [row for row in rows if _competes(row)]
         if all(row.value is None for row in rivals):
             return None
@@ -169,7 +170,7 @@ class _Known:
         )
 
     def overall(self) -> list[SummaryRow]:
-        """One row a metric of each line that has all tasks."""
+        """Returns one row per metric for each line that has all tasks."""
         lines: dict[tuple[str, str | None], dict[str, dict[str, SummaryRow]]] = {}
         for task, rows in self.tasks.items():
             for row in rows:
@@ -184,11 +185,11 @@ class _Known:
         return _headed(found, len(self.tasks))
 
     def _mean_row(self, rows: Sequence[SummaryRow], covering: Sequence[SummaryRow]) -> SummaryRow:
-        """Over tasks; ``covering`` holds a row of every task of the table, which tells the coverage."""
+        """Averages over tasks; ``covering`` holds a row of every task of the table, with its coverage."""
         first, values = rows[0], [row.value for row in rows if row.value is not None]
         whole = len(values) == len(rows)
         low, high = first.ci_low, first.ci_high
-        if any(row.ci_low is None for row in rows):  # of one recording, say: nobody knows how far it is off
+        if any(row.ci_low is None for row in rows):  # for example one recording: its uncertainty is unknown
             low = high = None
         elif whole and len(rows) > 1:
             tasks = [row.task for row in rows]
@@ -217,11 +218,11 @@ def _competes(row: SummaryRow) -> bool:
 
 
 def _headed(rows: Sequence[SummaryRow], tasks: int) -> list[SummaryRow]:
-    """With the coverage in the heading where all lines have the same, or else beside each."""
-    told = [format_coverage(row.covered, row.items, row.missing_media) for row in rows]
+    """Adds the coverage to the heading if all lines have the same, or else to each row."""
+    coverages = [format_coverage(row.covered, row.items, row.missing_media) for row in rows]
     heading = f"all {tasks} tasks, mean over tasks of the mean over items"
-    alike = len(set(told)) == 1
+    alike = len(set(coverages)) == 1
     return [
         replace(row, heading=f"{heading}, {own}" if alike else heading, remark="" if alike else own)
-        for row, own in zip(rows, told, strict=True)
+        for row, own in zip(rows, coverages, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""Names that readers of a leaderboard can tell apart: of separators, and of their revisions.
+"""Checks that readers of a leaderboard can tell names of separators and revisions apart.
 
-A name that looks like another one would take its place in a reader's eye, and escape its history in the log. Which
-letters look alike, and of which script they are, Unicode's tables say (UTS 39), by the library confusable-homoglyphs.
+A name that looks like another one could impersonate it, and would evade its history in the log. Which letters look
+alike, and which script they belong to, is taken from Unicode's tables (UTS 39) by the library confusable-homoglyphs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, format, surroga
 _BLANKS = frozenset(map(ord, "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")) | frozenset(
     (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))  # variation selectors
 )
-"""Fillers and selectors: letters and marks by their category that have no shape."""
+"""Fillers and selectors: letters and marks by category, but invisible."""
 _NEUTRAL = {"COMMON", "INHERITED"}
-_TOGETHER = (  # scripts that languages mix; UTS 39, "highly restrictive"
+_MIXED_SCRIPTS = (  # scripts that languages mix; UTS 39, "highly restrictive"
     {"LATIN", "HAN", "HIRAGANA", "KATAKANA"},
     {"LATIN", "HAN", "BOPOMOFO"},
     {"LATIN", "HAN", "HANGUL"},
@@ -29,7 +29,7 @@ _TOGETHER = (  # scripts that languages mix; UTS 39, "highly restrictive"
 
 
 def name_fault(name: str) -> str | None:
-    """Why a name cannot be told from another one by its looks, as a sentence; None: it can.
+    """Returns why a name could be mistaken for another one, as a sentence; None if it could not.
 
     >>> name_fault("my-net 2"), name_fault("Größe"), name_fault("音源分離モデル v2")
     (None, None, None)
@@ -38,22 +38,22 @@ def name_fault(name: str) -> str | None:
     """
     for letter in name:
         if unicodedata.category(letter) in _HIDDEN or ord(letter) in _BLANKS:
-            return f"expected a name of visible letters, found {_told(letter)} in {name!a}; leave it out"
+            return f"expected a name of visible letters, found {_describe(letter)} in {name!a}; leave it out"
         if letter != " " and letter.isspace():
-            return f"expected a name with plain blanks, found {_told(letter)} in {name!a}"
+            return f"expected a name with plain blanks, found {_describe(letter)} in {name!a}"
     if name != " ".join(name.split(" ")).strip() or "  " in name:
         return f"expected a name without blanks around it or two in a row, found {name!a}"
     if (plain := unicodedata.normalize("NFKC", name)) != name:
         return f"expected a name in plain letters, found {name!a}, which reads {plain!r}; write that"
     scripts = {categories.alias(letter) for letter in name} - _NEUTRAL
-    if len(scripts) > 1 and not any(scripts <= allowed for allowed in _TOGETHER):
+    if len(scripts) > 1 and not any(scripts <= allowed for allowed in _MIXED_SCRIPTS):
         shown = " and ".join(sorted(script.capitalize() for script in scripts))
         return f"expected a name of one script, found letters of {shown} in {name!a}"
     for letter in name:
         if twin := _plain_twin(letter):
-            return f"expected letters that look like no other, found {_told(letter)} in {name!a}; write {twin!r}"
+            return f"expected letters that look like no other, found {_describe(letter)} in {name!a}; write {twin!r}"
         if unicodedata.category(letter)[0] == "M" and categories.alias(letter) == "INHERITED":
-            return f"expected plain letters, found {_told(letter)}, which no letter has, in {name!a}; leave it out"
+            return f"expected plain letters, found {_describe(letter)}, which no letter has, in {name!a}; leave it out"
     letters = [letter for letter in name if letter.isalpha()]
     if letters and all(not letter.isascii() and _prototype(letter).isascii() for letter in letters):
         return f"expected a name that looks like no other, found {name!a}, whose letters all look Latin"
@@ -61,7 +61,7 @@ def name_fault(name: str) -> str | None:
 
 
 def look_alikes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of different names that look the same, or differ in case alone; built-in separators count as names.
+    """Yields pairs of different names that look the same or differ only in case; includes built-in separators.
 
     >>> list(look_alikes(["modell", "HPSS", "model1"]))
     [('HPSS', 'hpss'), ('model1', 'modell')]
@@ -75,9 +75,9 @@ def look_alikes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _prototype(letter: str) -> str:
-    """What all letters that look like this one are known by; a letter that looks like no other is its own.
+    """Returns the representative of all letters that look like this one; itself if it has no look-alikes.
 
-    The library lists what looks like a letter, both ways: all of them at the prototype, it alone at the others.
+    The library lists look-alikes in both directions: all of them for the prototype, only the prototype for the others.
     """
     others = [entry["c"] for entry in confusables.confusables_data.get(letter, [])]
     if len(others) != 1:
@@ -88,7 +88,7 @@ def _prototype(letter: str) -> str:
 
 
 def _plain_twin(letter: str) -> str | None:
-    """The ASCII letter, digit or dash that a letter looks like, where that is reason enough not to use it."""
+    """Returns the ASCII letter, digit or dash that should be used instead of a letter that looks like it."""
     if letter.isascii():
         return None
     kind = unicodedata.category(letter)
@@ -100,5 +100,5 @@ def _plain_twin(letter: str) -> str | None:
     return twin if twin.isascii() and len(twin) == 1 else None
 
 
-def _told(letter: str) -> str:
+def _describe(letter: str) -> str:
     return f"U+{ord(letter):04X} {unicodedata.name(letter, 'without a name')}"
