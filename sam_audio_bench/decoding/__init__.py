@@ -86,7 +86,8 @@ def declared_size(path: Path) -> int | None:
         readers = (ffmpeg, libsndfile) if header.ffmpeg_first else (libsndfile, ffmpeg)
         for reader in readers:
             with suppress(UnknownFormatError), media_errors(path):
-                return reader.declared_size(path)
+                size: int | None = reader.declared_size(path)
+                return size
     except (OSError, MediaError):  # reported when the file is read
         return None
     return None

@@ -347,7 +347,7 @@ class RunFolder:
         self._unsure = frozenset()
 
     def frame(self) -> pd.DataFrame:
-        """Returns the scores as a data frame of `SCORE_COLUMNS`; an undefined value is missing, infinities are floats."""
+        """Returns a data frame of `SCORE_COLUMNS`; an undefined value is missing, infinities are floats."""
         return self._scores.to_frame()
 
     def select(self, items: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:

@@ -215,7 +215,7 @@ class Utterance(LevelData, level="utterance"):
 
     def _drawn(self, weights: Weights) -> Floats:
         cells = weights.cells()
-        return cells if len(self._index) == len(cells) else weights.kept(self._key, lambda: cells[self._index])
+        return cells if len(self._index) == len(cells) else weights.cached(self._key, lambda: cells[self._index])
 
 
 class WithinItem(LevelData, level="within_item"):
@@ -337,7 +337,7 @@ class System(LevelData, level="system"):
         return found
 
     def _drawn(self, weights: Weights) -> Floats:
-        return weights.kept(self._key, lambda: weights.systems[self._columns] * (self._counts(weights) > 0))
+        return weights.cached(self._key, lambda: weights.systems[self._columns] * (self._counts(weights) > 0))
 
     def _counts(self, weights: Weights) -> Floats:
         return weights.cached((self._key, "counts"), lambda: np.einsum("is,ib->sb", self._mask, weights.items))

@@ -142,8 +142,8 @@ def _mixture_batch(
         rows = [read_video_features(path, size, width) if path else torch.zeros(size, width) for path in part["video"]]
         video = torch.stack(rows)
     if judge.ear is not None:
-        features = judge.ear.frame_features(mixture[None], estimates[indices], texts, spans=spans)
-        return Batch(mixtures=features[..., :0], estimates=features, texts=texts)
+        frames = judge.ear.frame_features(mixture[None], estimates[indices], texts, spans=spans)
+        return Batch(mixtures=frames[..., :0], estimates=frames, texts=texts)
     return Batch(
         mixtures=mixture.expand(len(part), -1, -1),
         estimates=estimates[indices],

@@ -34,7 +34,7 @@ class DataFacts(TypedDict):
 
     rows: int
     queries: int
-    estimates: int
+    answers: int  # estimates
     mixtures: int
     recordings: int
     systems: list[str]
