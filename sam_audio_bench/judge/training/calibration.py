@@ -79,6 +79,7 @@ def fit_calibration(
     groups: Sequence[str],
     kind: str,
     strata: Sequence[str] | None = None,
+    unfamiliar: tuple[Floats, Floats] | None = None,
 ) -> Calibration:
     """Fits scale and spread on held-out rows.
 
@@ -92,6 +93,8 @@ def fit_calibration(
         groups: the recording of each row; at least two.
         kind: one of `CALIBRATIONS`.
         strata: see `fit_scales`.
+        unfamiliar: uncalibrated ratings and spreads ``[rows, 4]`` of the same rows, predicted without knowing their
+            classes. Users ask for classes that a judge does not know, so these errors form strata of their own.
     """
     folds = assign_folds(groups)
     count, stratum = int(folds.max()) + 1, np.array([""] * len(groups) if strata is None else strata)
@@ -99,15 +102,50 @@ def fit_calibration(
     note = f"Scale and spread were fitted on held-out recordings, in {count} folds."
     if spreads is None:
         return Calibration(knots=knots, scales=None, coverage={}, note=note)
-    outside, wide = np.empty_like(values), np.empty_like(spreads)
+    lines = [fit_knots(values[folds != fold], scores[folds != fold], kind) for fold in range(count)]
+    errors = _Errors(_cross_fitted(values, folds, lines), spreads, scores, stratum)
+    if unfamiliar is not None:
+        stratum = np.char.add(stratum.astype(str), " of an unknown class")
+        errors = errors.extended(_Errors(_cross_fitted(unfamiliar[0], folds, lines), unfamiliar[1], scores, stratum))
+        folds = np.concatenate([folds, folds])
+    wide = np.empty_like(errors.spreads)
     for fold in range(count):
         here = folds == fold
-        outside[here] = apply_knots(values[here], fit_knots(values[~here], scores[~here], kind))
-    for fold in range(count):
-        here = folds == fold
-        wide[here] = spreads[here] * fit_scales(outside[~here], spreads[~here], scores[~here], stratum[~here])
-    held = dict(zip(AXES, coverage(outside, wide, scores), strict=True))
-    return Calibration(knots=knots, scales=fit_scales(outside, spreads, scores, stratum), coverage=held, note=note)
+        wide[here] = errors.spreads[here] * errors.scales(~here)
+    known = slice(len(values))
+    held = dict(zip(AXES, coverage(errors.values[known], wide[known], scores), strict=True))
+    return Calibration(knots=knots, scales=errors.scales(np.full(len(folds), True)), coverage=held, note=note)
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Ratings, spreads and scores ``[rows, 4]``, and the stratum of each row."""
+
+    values: Floats
+    spreads: Floats
+    scores: Floats
+    strata: NDArray[np.str_]
+
+    def extended(self, other: _Errors) -> _Errors:
+        """Returns the rows of both."""
+        return _Errors(
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.spreads, other.spreads]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.strata, other.strata]),
+        )
+
+    def scales(self, rows: NDArray[np.bool_]) -> Floats:
+        """Returns `fit_scales` of some rows."""
+        return fit_scales(self.values[rows], self.spreads[rows], self.scores[rows], self.strata[rows])
+
+
+def _cross_fitted(values: Floats, folds: NDArray[np.int64], lines: Sequence[Tensor | None]) -> Floats:
+    """Returns the ratings of each fold, mapped by the line that was fitted on the other folds."""
+    found = np.empty_like(values)
+    for fold, knots in enumerate(lines):
+        found[folds == fold] = apply_knots(values[folds == fold], knots)
+    return found
 
 
 def fit_cautious_calibration(

@@ -82,7 +82,8 @@ def _fit(
     groups, mixtures = list(rows["group"].astype(str)), int(rows["mixture"].nunique())
     if mixtures >= MIN_MIXTURES and len(set(groups)) > 1:
         strata = list(rows["domain"].astype(str) + " " + rows["system"].astype(str))
-        return fit_calibration(held.values, held.spreads, held.scores, groups, recipe.calibration, strata)
+        unfamiliar = _without_classes(setup, most) if setup.start.fresh else None
+        return fit_calibration(held.values, held.spreads, held.scores, groups, recipe.calibration, strata, unfamiliar)
     learned = rate_dataset(setup.model, setup.training, most, bounded=False)
     before = _initial_ratings(setup, trainable, most)
     _set_weights(trainable, weights)
@@ -97,6 +98,15 @@ def _fit(
         mixtures=mixtures,
         knots=None if knots is None else knots.float(),
     )
+
+
+def _without_classes(setup: TrainingSetup, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Returns ratings and spreads of the held-out rows without knowledge of classes; None if the judge has neither."""
+    ear = setup.start.judge.ear
+    if ear is None or not len(ear.prototypes.texts):
+        return None
+    rated = rate_dataset(setup.model, setup.held_out, most, bounded=False, text_trust=0.0)
+    return None if rated.spreads is None else (rated.values, rated.spreads)
 
 
 def _training_mean(setup: TrainingSetup) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +57,7 @@ class RatedExamples:
 
 
 def rate_dataset(
-    model: TrainableModel, dataset: RatingDataset, max_frames: int, *, bounded: bool = True
+    model: TrainableModel, dataset: RatingDataset, max_frames: int, *, bounded: bool = True, text_trust: float = 1.0
 ) -> RatedExamples:
     """Rates the rows of a dataset without padding and in evaluation mode, and restores the model's mode.
 
@@ -66,6 +66,7 @@ def rate_dataset(
         dataset: the rows.
         max_frames: maximum number of frames of a batch.
         bounded: see `JudgeNetwork.pool`.
+        text_trust: of all rows, see `JudgeNetwork.rate_frame_features`; only small judges use it.
     """
     count = len(dataset.examples)
     values, spreads = np.full((count, len(AXES)), np.nan), np.full((count, len(AXES)), np.nan)
@@ -73,7 +74,9 @@ def rate_dataset(
     model.eval()
     with torch.inference_mode():
         for rows in equal_batches(dataset.frames, max_frames):
-            _rate_into(model, dataset.batch(rows, padded=False), rows, values, spreads, bounded=bounded)
+            batch = dataset.batch(rows, padded=False)
+            trust = torch.full((len(rows), 1), text_trust, device=dataset.device)
+            _rate_into(model, replace(batch, text_trust=trust), rows, values, spreads, bounded=bounded)
     model.train(training)
     return RatedExamples(dataset.examples, values, None if model.judge.spread_head is None else spreads)
 

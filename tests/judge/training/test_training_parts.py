@@ -290,6 +290,26 @@ def test_cross_fitted_intervals_hold_on_new_recordings() -> None:
     assert np.min(np.mean(held, axis=1)) > 0.7
 
 
+def test_intervals_allow_for_classes_that_are_not_known() -> None:
+    """Ratings of the same rows with three times the error where the class is withheld."""
+    scores, values, groups = drawn(np.random.default_rng(3), 60, 0.3)
+    _, worse, _ = drawn(np.random.default_rng(3), 60, 0.9)
+    spreads = np.full_like(values, 0.2)
+    sorts = [f"sort {place % 5}" for place in range(len(values))]
+    alone = fit_calibration(values, spreads, scores, groups, "least_squares", sorts)
+    same = fit_calibration(values, spreads, scores, groups, "least_squares", sorts, (values, spreads))
+    wider = fit_calibration(values, spreads, scores, groups, "least_squares", sorts, (worse, spreads))
+    assert alone.scales is not None
+    assert same.scales is not None
+    assert wider.scales is not None
+    np.testing.assert_allclose(same.scales, alone.scales, rtol=0.1)
+    assert (wider.scales > 1.5 * alone.scales).all()
+    assert wider.knots is not None
+    assert alone.knots is not None
+    assert torch.equal(wider.knots, alone.knots)  # the scale of ratings is that of known classes
+    assert all(wider.coverage[axis] > share for axis, share in alone.coverage.items())
+
+
 def test_intervals_hold_after_training_on_few_ratings() -> None:
     """A judge that knows its training rows by heart and is too sure; three mixtures are held out."""
     honest, former = [], []
