@@ -49,7 +49,7 @@ TYPOS = {
     "--task my=nowhere.csv": "nowhere.csv, found none",
     "--metrics sdr": "unknown metric 'sdr': did you mean",
     "--metrics mrstft(lvel=1)": "found lvel; did you mean level?",
-    "--metric-args lvel=1": "a chosen metric knows, found ['lvel']",
+    "--metric-args lvel=1": "one of the metrics, found ['lvel']",
     "--picker clp": "--picker to be one of auto",
     "--picker clap(devic=1)": "found devic; did you mean device?",
     "--picker-args weights=1": "found weights",

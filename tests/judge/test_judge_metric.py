@@ -286,7 +286,7 @@ def test_command_says_that_spans_have_no_effect(tiny_folder: Path, files: list[s
 def test_command_takes_spans_alone(tiny_folder: Path, small_folder: Path, files: list[str]) -> None:
     found = json.loads(command("--judge", str(small_folder), *files, "--span", "+0.1:0.2", "--json").stdout)
     assert found["understood"] is True
-    assert "many wrong sounds for right ones; add a text" in found["remark"]
+    assert "mistakes many other sounds for it; add a text" in found["remark"]
     assert 1 <= found["overall"] <= 5
     with pytest.raises(BenchError, match="does not read spans"):
         command("--judge", str(tiny_folder), *files, "--span", "+0.1:0.2")

@@ -58,7 +58,7 @@ def test_stereo() -> None:
     clip = torch.stack([torch.arange(1920.0), torch.zeros(1920)])
     assert torch.equal(processor("upstream").audio([clip], 48_000)[0], clip[None])
     assert torch.equal(processor().audio([clip], 48_000)[0], clip.mean(dim=0)[None, None])
-    with pytest.raises(UsageError, match="as many channels"):
+    with pytest.raises(UsageError, match="the same number of channels"):
         processor("upstream").audio([clip, clip[:1]], 48_000)
 
 

@@ -170,7 +170,7 @@ def test_a_judge_that_was_told_other_numbers_is_named(small_folder: Path, tmp_pa
     shutil.copytree(small_folder, tmp_path / "old")
     weights = load_file(tmp_path / "old" / "model.safetensors")
     save_file({**weights, "ear.usual": weights["ear.usual"][:-3].clone()}, tmp_path / "old" / "model.safetensors")
-    with pytest.raises(Precondition, match=r"numbers of a frame.*another version of sam-audio-bench; train it again"):
+    with pytest.raises(Precondition, match=r"features per frame.*another version of sam-audio-bench; train it again"):
         SAJ.from_pretrained(tmp_path / "old")
 
 

@@ -210,7 +210,7 @@ def test_a_table_that_takes_too_much_memory(gate: Path, monkeypatch: pytest.Monk
 
 def test_a_table_that_takes_too_long(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet_sandbox, "SECONDS", 0)
-    with pytest.raises(StoreError, match="expected a table that unpacks"):
+    with pytest.raises(StoreError, match="expected a table that decodes"):
         safe_io.check_decoding(gate / SCORES)
 
 

@@ -368,7 +368,7 @@ def test_an_item_whose_sound_is_absent_has_no_reference(board: Path, finished_ru
     make_previews(board, [finished_runs])
     build_site(board)
     text = page(board, f"items/{TASK}.html")
-    assert text.count("nothing should be heard") == 2
+    assert text.count("the estimate should be silent") == 2
     assert text.count('data-name="reference"') == 12
     assert "14 of 14 items can be heard." in text
 

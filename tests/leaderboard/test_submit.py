@@ -334,7 +334,7 @@ def test_withdrawing_keeps_the_row_and_counts_the_attempt(board: Path) -> None:
 def test_a_reason_cannot_break_the_log(board: Path, reason: str) -> None:
     before = (board / log.LOG).read_bytes()
     (folder,) = (board / "results" / "spectral-gate").iterdir()
-    with pytest.raises(UsageError, match="found that it would break it"):
+    with pytest.raises(UsageError, match="found that it would break the log"):
         log.withdraw(board, Submission.read(folder), reason)
     assert (board / log.LOG).read_bytes() == before
     log.withdraw(board, Submission.read(folder), 'wrong:\n"<b>" \x85'.replace("\x85", "…"))

@@ -135,7 +135,7 @@ def test_a_lost_cluster_is_an_error(small_task: Path, here: Path) -> None:
 def test_a_missing_cluster_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(Precondition, match=r"expected a Ray cluster at RAY_ADDRESS=127\.0\.0\.1:1, found nobody"):
+    with pytest.raises(Precondition, match=r"expected a Ray cluster at RAY_ADDRESS=127\.0\.0\.1:1, found none"):
         ray_cluster(1, local=1, uses_gpus=False).__enter__()
 
 

@@ -289,7 +289,7 @@ def test_few_systems_are_warned_of():
         ({"interval": "bca"}, "found 'bca'"),
         ({"level": 95}, "between 0 and 1"),
         ({"resamples": 0}, "at least one resample"),
-        ({"groups": ["a"]}, "one group an item, found 1 for 20"),
+        ({"groups": ["a"]}, "one group per item, found 1 for 20"),
         ({"metrics": {"m": np.ones((20, 4))}}, r"shape \(20, 5\)"),
         ({"human": np.ones(20)}, "two dimensions"),
         ({"metrics": {"m": np.full((20, 5), np.inf)}}, "infinity"),

@@ -233,7 +233,7 @@ def test_a_judge_goes_on_from_a_run_and_knows_what_both_were_trained_on(
 
 
 def test_another_recipe_cannot_go_on(run: Path, recipe: dict[str, Any]) -> None:
-    with pytest.raises(StoreError, match="found it is of others"):
+    with pytest.raises(StoreError, match="found one of others"):
         train(recipe_of({**longer(recipe), "seed": 1}), run, resume=True, device="cpu")
 
 

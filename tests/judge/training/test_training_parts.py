@@ -151,7 +151,7 @@ def test_parts_of_a_small_judge(small_folder: Path) -> None:
     assert not select_trainable_parts(judge, ["all"])
     learning = {name for name, one in judge.named_parameters() if one.requires_grad}
     assert {name.split(".")[1] for name in learning if name.startswith("ear.")} == {"evidence"}
-    with pytest.raises(UsageError, match="its listener is trained before"):
+    with pytest.raises(UsageError, match="its audio encoder is trained beforehand"):
         select_trainable_parts(judge, ["backbone"])
 
 
@@ -362,7 +362,7 @@ def test_checkpoints(tmp_path: Path) -> None:
     found = read_state(tmp_path, "a")
     assert found is not None
     assert (found.step, found.looks, found.weights["w"].tolist()) == (3, state.looks, [1.0, 1.0])
-    with pytest.raises(StoreError, match="found it is of others"):
+    with pytest.raises(StoreError, match="found one of others"):
         read_state(tmp_path, "b")
     content = (tmp_path / NAME).read_bytes()
     (tmp_path / NAME).write_bytes(content[: len(content) // 2])
