@@ -234,17 +234,17 @@ them."""
 TRAINING: Mapping[str, float] = MappingProxyType(
     {
         **{name: family.share for name, family in FAMILIES.items() if not family.held_out},
-        **{"mixture": 1.4, "turned-down": 0.7, "modulated-noise": 0.8, "other-noise": 1.5, "tatters": 0.6},
+        **{"mixture": 1.4, "turned-down": 0.7, "modulated-noise": 1.1, "other-noise": 1.5, "tatters": 0.6},
     }
 )
 """Shares of training and validation, with more of what separates nothing, leaves noise or tears holes."""
 
 FAULTS: Mapping[str, float] = MappingProxyType(
     {
-        "modulated-noise": 4.0, "other-noise": 3.5, "hiss": 1.5, "codec": 1.0, "codec-low": 2.5, "coarse": 0.5,
+        "modulated-noise": 5.0, "other-noise": 3.5, "hiss": 1.5, "codec": 1.0, "codec-low": 2.5, "coarse": 0.5,
         "clip": 0.5, "musical-noise": 0.8, "resynthesis": 0.8, "griffin-lim": 1.2, "vocoder": 1.5,
         "resynthesis-diffusion": 0.8, "irm": 0.6, "mask-network": 0.6, "nsnet2": 0.4, "perfect": 0.7,
-        "near-perfect": 0.5, "mixture": 0.3,
+        "near-perfect": 0.5, "mixture": 0.8,
     }
 )  # fmt: skip
 """Shares of a set about damage to the target, and about what only looks like damage."""

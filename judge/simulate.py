@@ -116,8 +116,8 @@ SETS: Mapping[str, Set] = MappingProxyType(
         "denoised": Set(
             100, "test", "test", True, ("speech",), DENOISERS, always=("perfect",), answers=(5,), noise=1.0
         ),
-        "train": _learned(5600, "train", "train", False, _TURNS, TRAINING, noise=0.3),
-        "train-faults": _learned(1400, "train", "train", False, _FAULTY, FAULTS, noise=0.5, alone=0.4),
+        "train": _learned(5400, "train", "train", False, _TURNS, TRAINING, noise=0.3),
+        "train-faults": _learned(1800, "train", "train", False, _FAULTY, FAULTS, noise=0.45, alone=0.6),
     }
 )
 """By name; of effects there are the fewest recordings, so training has more mixtures of them. It asks for fewer sounds
