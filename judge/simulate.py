@@ -81,7 +81,7 @@ class Set:
         domains: domains of the targets, in turn.
         families: shares of the families that may be drawn; None: those of `FAMILIES`.
         always: families that are applied to every mixture.
-        answers: possible numbers of estimates for a mixture.
+        counts: possible numbers of estimates for a mixture.
         noise: share of speech targets in noise scenes (`draw_query`); a quarter of it for other targets.
         alone: share of the other targets without a competing source; None: as `judge.queries.SOURCES`.
         other_prompts: share of estimates that are also rated for a second prompt, which names something else.
@@ -95,7 +95,7 @@ class Set:
     domains: tuple[str, ...] = DOMAINS
     families: Mapping[str, float] | None = None
     always: tuple[str, ...] = ()
-    answers: tuple[int, ...] = ESTIMATES_PER_MIXTURE
+    counts: tuple[int, ...] = ESTIMATES_PER_MIXTURE
     noise: float = 0.0
     alone: float | None = None
     other_prompts: float = 0.5
@@ -113,9 +113,7 @@ SETS: Mapping[str, Set] = MappingProxyType(
         "heldout-families": Set(240, "test", "test", held_out=True),
         "unseen": Set(160, "unseen", "test", held_out=False, domains=("music", "effects")),
         "unseen-families": Set(120, "unseen", "test", held_out=True, domains=("music", "effects")),
-        "denoised": Set(
-            100, "test", "test", True, ("speech",), DENOISERS, always=("perfect",), answers=(5,), noise=1.0
-        ),
+        "denoised": Set(100, "test", "test", True, ("speech",), DENOISERS, always=("perfect",), counts=(5,), noise=1.0),
         "train": _learned(5400, "train", "train", False, _TURNS, TRAINING, noise=0.3),
         "train-faults": _learned(1800, "train", "train", False, _FAULTY, FAULTS, noise=0.45, alone=0.6),
     }
@@ -167,7 +165,7 @@ def simulate_mixture(
         without=without,
         wanted=plan.families,
         always=plan.always,
-        counts=plan.answers,
+        counts=plan.counts,
     )
     estimates = [make_estimate(family, drawn.scene, random) for family in families]
     record = {
@@ -370,7 +368,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("judge/made/answers"), help="default: %(default)s")
     parser.add_argument("--sets", default=",".join(SETS), help="some of %(default)s")
     parser.add_argument("--mixtures", type=int, help="in each set (default: the set's own number)")
-    parser.add_argument("--network", type=Path, help="folder of a mask network, for one more family of answers")
+    parser.add_argument("--network", type=Path, help="folder of a mask network, for one more family of estimates")
     parser.add_argument("--without", default="", help="families to leave out, such as dtln,hush")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes; they change nothing but the time")
