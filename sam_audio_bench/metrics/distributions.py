@@ -128,7 +128,7 @@ def fad(answers: Embeddings, reference: Embeddings, *, draws: int = 200, seed: i
     required = MIN_WINDOWS_PER_DIMENSION * sets.width
     shortages = [
         f"{count} windows of {what}, of at least {required}" for what, count in
-        (("answers", len(sets.x)), ("the reference set", len(sets.y))) if count < required
+        (("estimates", len(sets.x)), ("the reference set", len(sets.y))) if count < required
     ]  # fmt: skip
     return sets.distance("fad", intercept, plain, halves, shortages, r2=_rounded(r2, 1.0))
 

@@ -310,7 +310,7 @@ def test_strangers_among_the_submissions(board: Path, tmp_path: Path) -> None:
 def test_rules_are_checked_too(board: Path) -> None:
     rule = {"id": "x", "title": "t", "metric": "snr", "split": "mini", "subset": "paper", "parts": {"a": ["music"] * 2}}
     write_json(board / "boards.json", [rule])
-    assert "boards.json: expected tasks of the catalogue or of installed plugins, each once a board" in said(board)
+    assert "boards.json: expected tasks of the catalogue or of installed plugins, each once per board" in said(board)
     write_json(board / "boards.json", [{**rule, "title": "<script>"}])
     assert "boards.json: expected" in said(board)
 

@@ -179,7 +179,7 @@ def test_the_order_of_runs_changes_nothing(tmp_path: Path) -> None:
 def test_one_run_a_task(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(run_of(runs), tmp_path / "again" / "music@1-mini")
     with pytest.raises(
-        UsageError, match=r"expected one run of music@1-mini by spectral-gate, found .* and .*; name one"
+        UsageError, match=r"expected one run of music@1-mini by spectral-gate, found .* and .*; choose one"
     ):
         submit([run_of(runs), tmp_path / "again"], tmp_path / "board")
     assert not (tmp_path / "board").exists()

@@ -194,7 +194,7 @@ def test_what_is_too_little_to_rank_is_told() -> None:
     assert small.value is not None
     wide = [Embeddings(vectors=vectors(120, 64, seed), groups=recordings(40)) for seed in (0, 1)]
     assert fad(*wide, draws=4).not_ranked == (
-        "120 windows of answers, of at least 128; 120 windows of the reference set, of at least 128"
+        "120 windows of estimates, of at least 128; 120 windows of the reference set, of at least 128"
     )
     assert kad(*wide, draws=4).not_ranked == ""
     tiny = fad(*sets(5))

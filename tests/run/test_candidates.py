@@ -588,5 +588,5 @@ def test_device_and_dtype_reach_who_names_them(tmp_path: Path, monkeypatch: pyte
     assert name(device="cpu") == "placed-cpu-auto"
     assert name(device="cpu", dtype="bfloat16", gain=1) == "placed-cpu-bfloat16+dtype=bfloat16+gain=1"
     clap = registry.load_metrics(["clap"], {"device": "cpu"})[0]
-    assert re.fullmatch("cpu", str(clap._place))  # type: ignore[attr-defined]
+    assert re.fullmatch("cpu", str(clap._device))  # type: ignore[attr-defined]
     assert set(PICKERS) == {"saj", "clap", "imagebind", "activity", "ensemble"}

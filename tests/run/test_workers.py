@@ -331,7 +331,7 @@ def test_a_constructor_that_fails_in_the_worker_ends_the_run(noisy: str, small_t
         "self.level = level", "import os\n        if 'SABENCH_WORKER' in os.environ: raise OSError('no GPU')"
     )
     (tmp_path / "noisy_model.py").write_text(text)
-    with pytest.raises(Precondition, match=r"expected .*Noisy.* to be made.*no GPU"):
+    with pytest.raises(Precondition, match=r"expected .*Noisy.* to be constructed.*no GPU"):
         run(noisy, small_task, tmp_path / "out", executor="processes", workers=1)
 
 

@@ -77,7 +77,7 @@ def test_one_that_goes_while_it_is_idle_leaves_nothing(way: str, tmp_path: Path)
     note = tmp_path / "note"
     separator = ServedSeparator(Written(tmp_path, f"{leaving(note, way)}\nanswer(query)\nos._exit(0)").command)
     answer(separator, MIXTURE)
-    while not separator._dialogue.ended():
+    while not separator._dialogue.describe_exit():
         continue
     separator.release_processes()
     assert not any(map(alive, noted(note)))

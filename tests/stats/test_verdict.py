@@ -207,7 +207,7 @@ def test_order_changes_no_bit(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"i0": math.inf}, "finite scores, found others of a on t0"), ({"new": 1.0}, "recording of each")],
+    [({"i0": math.inf}, "finite scores, found others of a on t0"), ({"new": 1.0}, "with a known recording")],
 )
 def test_what_cannot_be_meant_is_refused(change: dict[str, float], message: str) -> None:
     lines = table({"mixture": 0.0, "a": 0.0}, 6, 0)

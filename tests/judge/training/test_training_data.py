@@ -195,10 +195,10 @@ def test_tables_and_archives_of_the_same_estimates_agree(shards: Path, tmp_path:
     ours = read_shards(shards)
     records = []
     for row in ours.rows.itertuples():
-        for place in (row.mixture, row.estimate):
+        for place in (row.mixture, row.answer):
             wave = ours.clips[place].read_mono(16_000, 10).numpy()
             soundfile.write(tmp_path / f"{place}.wav", wave, 16_000, subtype="FLOAT")
-        records.append({"mixture": f"{row.mixture}.wav", "target": f"{row.estimate}.wav", "text": row.text,
+        records.append({"mixture": f"{row.mixture}.wav", "target": f"{row.answer}.wav", "text": row.text,
                         "item": row.item, "group": row.group, "system": row.system, "domain": row.domain,
                         **{axis: getattr(row, axis) for axis in AXES}})  # fmt: skip
     pd.DataFrame(records).to_csv(tmp_path / "table.csv", index=False)
