@@ -330,7 +330,7 @@ def test_whatever_stands_in_a_record_is_a_value_of_its_option(record: RunRecord,
     said = {name: Setting(value, "?") for name, value in config.items()}
     told = structs.replace(record, status="success", config=said)
     try:
-        words = command._words(recorded_options(told))
+        words = command._as_arguments(recorded_options(told))
         ctx = evaluate.make_context("eval", [*words, "--output=o"], auto_envvar_prefix=None)
         command._check_trust(ctx.params, trust=False)
     except (BenchError, click.UsageError):

@@ -135,8 +135,8 @@ def test_a_long_clip_is_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     """Level, delay and what is loud are the clip's; everything else reaches two frames at most."""
     mixture, estimate = buzz(), 0.3 * (buzz() + 0.2 * hiss(3)).roll(40, dims=-1)
     whole = compare_spectra(mixture, estimate, ROWS_PER_FRAME)
-    monkeypatch.setattr("sam_audio_bench.judge.front_end._AT_ONCE", 2 * ROWS_PER_FRAME)
+    monkeypatch.setattr("sam_audio_bench.judge.front_end._BLOCK_ROWS", 2 * ROWS_PER_FRAME)
     found = compare_spectra(mixture, estimate, ROWS_PER_FRAME)
-    for name in ("mixture", "answer", "residual", "comparisons"):
+    for name in ("mixture", "estimate", "residual", "comparisons"):
         assert torch.allclose(getattr(found, name), getattr(whole, name), atol=1e-4), name
     assert found.comparisons.shape == whole.comparisons.shape

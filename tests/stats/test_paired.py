@@ -214,7 +214,7 @@ def test_swapping_the_systems_swaps_the_sign():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tie": -1.0}, "at least 0 up to which items are ties, found -1"),
+        ({"tie": -1.0}, "a tie threshold of at least 0, found -1"),
         ({"second": [1.0]}, "found 2 and 1 values"),
         ({"first": [1.0, float("inf")]}, "finite"),
         ({"resamples": 0}, "at least one resample"),
