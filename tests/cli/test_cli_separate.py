@@ -84,7 +84,7 @@ def test_any_separator_will_do(mix, tmp_path) -> None:
     ("words", "message"),
     [
         (("--model", "hpss"), "a text, a span or a video"),
-        (("--model", "hpss", "--text", " "), "empty text"),
+        (("--model", "hpss", "--text", " "), "a text prompt that is not empty"),
         (("--model", "hpss", "--span", "2:1"), "expected a span such as"),
         (("--model", "hpss", "--text", "a", "--mask", "m.npz"), "expected the video that the mask m.npz belongs to"),
         (("--model", "hpss,mixture", "--text", "a"), "expected one --model"),
