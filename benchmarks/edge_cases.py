@@ -52,7 +52,7 @@ CLOSING = """## Another SI-SDR
 
 The training framework whose [`bleedless`](metrics/bleedless.md), [`k_sdr`](metrics/k_sdr.md) and others music
 separation quotes calls something else `si_sdr`: the gain is fitted and the ratio taken at every sample, over the
-channels, and the ratios are averaged over time. In mono any answer is then perfect but for the epsilons inside, for
+channels, and the ratios are averaged over time. In mono any estimate is then perfect but for the epsilons inside, for
 one number can always be scaled to another; in stereo nothing but the balance of the channels counts. It is not offered
 here, and its values are not those of `si_sdr`. Their `sdr` is `snr` with 1e-8 added to both energies.
 
@@ -60,10 +60,10 @@ here, and its values are not those of `si_sdr`. Their `sdr` is `snr` with 1e-8 a
 import torch
 from sam_audio_bench.metrics.functional import si_sdr
 
-s, answer = torch.randn(2, 1, 16_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)  # unrelated
-gain = (s * answer).sum(dim=0) / (s * s).sum(dim=0)  # one for every sample
-assert (gain * s - answer).abs().max() < 1e-9  # no error at all
-assert si_sdr(reference=s[0], estimate=answer[0]) < -30
+s, estimate = torch.randn(2, 1, 16_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)  # unrelated
+gain = (s * estimate).sum(dim=0) / (s * s).sum(dim=0)  # one for every sample
+assert (gain * s - estimate).abs().max() < 1e-9  # no error at all
+assert si_sdr(reference=s[0], estimate=estimate[0]) < -30
 ```
 """
 

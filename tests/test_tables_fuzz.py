@@ -203,5 +203,5 @@ def test_damaged_lock(tmp_path: Path, how: Any) -> None:
         lock = outcome(LockFile.read)
     if not isinstance(lock, str):
         lock.known_state("c", [tmp_path / "a"])
-        lock.revision("r")
+        lock.pinned_commit("r")
         lock.write()

@@ -28,7 +28,7 @@ def test_audio_tells_its_size() -> None:
 
 @pytest.mark.parametrize("prompt", [{}, {"text": ""}, {"text": "  "}, {"text": "", "spans": (("+", 0.0, 1.0),)}])
 def test_prompt_must_say_something(prompt: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected a .*prompt"):
+    with pytest.raises(ValueError, match=r"expected a .*prompt"):
         Prompt(**prompt)  # type: ignore[arg-type]
 
 

@@ -1,7 +1,6 @@
 """The questions of the user's own data: one row each, how rows are checked, and how they are loaded as items.
 
-Rows come from tables (`manifest_tables`) and from the layouts of known data sets (`adapters`). A row names its files
-relative to one folder, and none of them may lie outside it unless that is allowed.
+Rows come from tables (`manifest_tables`) and layouts (`adapters`); files lie in one folder, unless others are allowed.
 """
 
 from __future__ import annotations
@@ -300,10 +299,9 @@ def questions_to_task(questions: Questions) -> TaskData:
 def _content(root: Path, rows: Mapping[str, ManifestRow], identifier: str) -> str:
     """Returns a digest of a question and the content of its files; a file that cannot be read counts as missing."""
     row = rows[identifier]
-    plain = _non_empty({name: getattr(row, name) for name in _ITEM_FIELDS})
-    return combined_digest(
-        READER_VERSION, dump_json(plain), *(f"{column} {_file_content(root, sound)}" for column, sound in row.files)
-    )
+    plain = dump_json(_non_empty({name: getattr(row, name) for name in _ITEM_FIELDS}))
+    files = (f"{column} {_file_content(root, sound)}" for column, sound in row.files)
+    return combined_digest(READER_VERSION, plain, *files)
 
 
 _ITEM_FIELDS = ("text", "spans", "group", "id", "target_to_rest_db", "spans_of_target", "all_sources", "part")

@@ -157,7 +157,7 @@ def test_tests_are_found(make: Estimator, tmp_path: Path) -> None:
 def test_a_table_without_a_column_or_without_audio_is_refused(make: Estimator) -> None:
     folder = make()
     table = pd.read_csv(folder / "ratings.csv")
-    table.assign(estimate="nowhere.wav").to_csv(folder / "ratings.csv", index=False)
+    table.assign(answer="nowhere.wav").to_csv(folder / "ratings.csv", index=False)
     with pytest.raises(UsageError, match="found 24 without"):
         rate_test(Loud(), folder)
     table.drop(columns="text").to_csv(folder / "ratings.csv", index=False)

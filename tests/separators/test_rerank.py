@@ -103,7 +103,7 @@ class Listener:
 
 @pytest.fixture
 def clap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Clap, "_loaded", lambda self: Listener())
+    monkeypatch.setattr(Clap, "_load_network", lambda self: Listener())
 
 
 def test_clap_scores_are_those_of_the_metric_and_silence_is_last(clap: None) -> None:
