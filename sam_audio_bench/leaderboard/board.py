@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sam_audio_bench.errors import StoreError
+from sam_audio_bench.files import dump_json
 from sam_audio_bench.leaderboard import log
 from sam_audio_bench.leaderboard.item_lists import find_task_card, load_item_list
 from sam_audio_bench.leaderboard.records import (
@@ -258,15 +259,14 @@ def read_board(root: Path) -> Board:
             f"expected an entry for {separator} {revision} in {root / log.LOG}, found none; `submit` adds one"
         )
     current: dict[str, MetricRecord] = {}
-    answers: dict[str, dict[str, dict[str, str]]] = {}
     for key in sorted(newest & submissions.keys()):
         current |= submissions[key].metrics
-        answers[key[0]] = submissions[key].header.answers
+    latest = _latest_scorings(entries, submissions)
     lines = []
     for key, submission in submissions.items():
         kind = "" if submission.kind == "separator" else submission.kind
         why = "withdrawn" if key not in standing else kind if key in newest else "superseded"
-        if why == "superseded" and submission.header.answers == answers.get(key[0]):
+        if why == "superseded" and key not in latest:
             continue
         past = submission.metrics.items() if key not in newest else ()
         dated = frozenset(name for name, record in past if current.get(name) != record)
@@ -275,6 +275,17 @@ def read_board(root: Path) -> Board:
             LeaderboardLine(submission, picker, why, dated) for picker in sorted(pickers, key=lambda name: name or "")
         ]
     return Board(tuple(lines), read_boards(root), entries, read_reported(root / "results"))
+
+
+def _latest_scorings(
+    entries: Iterable[LogEntry], submissions: Mapping[tuple[str, str], Submission]
+) -> set[tuple[str, str]]:
+    """Returns, for each separator and each of its sets of estimates, the submission that scored them last."""
+    latest: dict[tuple[str, str], tuple[str, str]] = {}
+    for entry in entries:
+        if entry.event == "submitted" and entry.key in submissions:
+            latest[entry.separator, dump_json(submissions[entry.key].header.answers)] = entry.key
+    return set(latest.values())
 
 
 def read_boards(root: Path) -> list[BoardRule]:

@@ -132,6 +132,23 @@ def test_a_metric_gets_another_version(board: Path, gate: Path, monkeypatch: pyt
     assert {name.partition("/")[2] for name in data["lines"]} == {"v2"}  # answers that were scored again stand once
 
 
+def test_earlier_audio_is_shown_once_however_often_it_was_scored(board: Path, gate: Path) -> None:
+    """The first audio was scored twice; then other audio took its place."""
+    for revision, other in (("again", False), ("other", True)):
+        newer = gate.with_name(revision)
+        shutil.copytree(gate, newer, ignore=shutil.ignore_patterns("audio"))
+        header = load_json(newer / HEADER)
+        header["separator"]["revision"] = revision
+        if other:
+            header["answers"] = {task: dict.fromkeys(names, "0" * 64) for task, names in header["answers"].items()}
+        write_json(newer / HEADER, header)
+        log.append(board, [Submission.read(newer)], event="submitted")
+    build_site(board)
+    lines = load_json(board / "site" / "data.json")["lines"].values()
+    shown = {line["revision"]: line["why"] for line in lines if line["kind"] == "separator"}
+    assert shown == {"again": "superseded", "other": ""}
+
+
 @pytest.mark.parametrize("withdrawn", [False, True])
 def test_history_is_shown_without_what_is_computed_in_another_way(board: Path, gate: Path, withdrawn: bool) -> None:
     for folder in find_submissions(board / "results"):
