@@ -160,9 +160,7 @@ def _read_chunks(file: BinaryIO, size: int, form: str, at: int, names: tuple[byt
     """Reads the header of a file whose audio is in a chunk with one of ``names``."""
     for name, begin, length in _chunks(file, size, form, at, 1):
         if name in names:
-            known = (
-                not _is_undeclared(length) and length >> 24 != 0x7F
-            )  # SoX writes slightly more than 0x7F000000 to pipes
+            known = not _is_undeclared(length) and length >> 24 != 0x7F  # SoX writes 0x7F000000 and more to pipes
             if known:
                 _reject_following_audio(file, size, form, begin + length + length % 2, (*names, b"FORM"))
             return Header(is_truncated=known and begin + length > size, length_known=known)

@@ -261,7 +261,7 @@ def read_board(root: Path) -> Board:
     current: dict[str, MetricRecord] = {}
     for key in sorted(newest & submissions.keys()):
         current |= submissions[key].metrics
-    latest = _latest_scorings(entries, submissions)
+    latest = _latest_scorings(entries, {key: submissions[key] for key in standing & submissions.keys()})
     lines = []
     for key, submission in submissions.items():
         kind = "" if submission.kind == "separator" else submission.kind
@@ -282,9 +282,8 @@ def _latest_scorings(
 ) -> set[tuple[str, str]]:
     """Returns, for each separator and each of its sets of estimates, the submission that scored them last."""
     latest: dict[tuple[str, str], tuple[str, str]] = {}
-    for entry in entries:
-        if entry.event == "submitted" and entry.key in submissions:
-            latest[entry.separator, dump_json(submissions[entry.key].header.answers)] = entry.key
+    for key in (entry.key for entry in entries if entry.key in submissions):
+        latest[key[0], dump_json(submissions[key].header.answers)] = key
     return set(latest.values())
 
 

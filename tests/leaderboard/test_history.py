@@ -101,12 +101,12 @@ def test_adding_a_submission_changes_no_other_files(board: Path, old: Path, fini
             assert (board / path.relative_to(old)).read_bytes() == path.read_bytes()
 
 
-def newer_version(gate: Path, metric: str, *, other: bool = False) -> Path:
-    """The next revision, with other answers or not, scored by the next version of a metric; the log knows of it."""
-    newer = gate.with_name("v2")
+def newer_version(gate: Path, metric: str = "", *, other: bool = False, revision: str = "v2") -> Path:
+    """Another revision, with other answers or not, scored by the next version of a metric; the log knows of it."""
+    newer = gate.with_name(revision)
     shutil.copytree(gate, newer)
     header = load_json(newer / HEADER)
-    header["separator"]["revision"] = "v2"
+    header["separator"]["revision"] = revision
     if other:
         header["answers"] = {task: dict.fromkeys(names, "0" * 64) for task, names in header["answers"].items()}
     for record in header["metrics"]:
@@ -132,21 +132,18 @@ def test_a_metric_gets_another_version(board: Path, gate: Path, monkeypatch: pyt
     assert {name.partition("/")[2] for name in data["lines"]} == {"v2"}  # answers that were scored again stand once
 
 
-def test_earlier_audio_is_shown_once_however_often_it_was_scored(board: Path, gate: Path) -> None:
-    """The first audio was scored twice; then other audio took its place."""
-    for revision, other in (("again", False), ("other", True)):
-        newer = gate.with_name(revision)
-        shutil.copytree(gate, newer, ignore=shutil.ignore_patterns("audio"))
-        header = load_json(newer / HEADER)
-        header["separator"]["revision"] = revision
-        if other:
-            header["answers"] = {task: dict.fromkeys(names, "0" * 64) for task, names in header["answers"].items()}
-        write_json(newer / HEADER, header)
-        log.append(board, [Submission.read(newer)], event="submitted")
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_earlier_audio_is_shown_once_however_often_it_was_scored(board: Path, gate: Path, withdrawn: bool) -> None:
+    """The first audio was scored twice, then other audio took its place; a withdrawn scoring hides no other."""
+    again = newer_version(gate, revision="again")
+    newer_version(gate, other=True, revision="other")
+    if withdrawn:
+        log.withdraw(board, Submission.read(again), "wrong settings")
     build_site(board)
     lines = load_json(board / "site" / "data.json")["lines"].values()
     shown = {line["revision"]: line["why"] for line in lines if line["kind"] == "separator"}
-    assert shown == {"again": "superseded", "other": ""}
+    earlier = {gate.name: "superseded", "again": "withdrawn"} if withdrawn else {"again": "superseded"}
+    assert shown == {**earlier, "other": ""}
 
 
 @pytest.mark.parametrize("withdrawn", [False, True])

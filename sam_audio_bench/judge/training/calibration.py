@@ -103,41 +103,18 @@ def fit_calibration(
     if spreads is None:
         return Calibration(knots=knots, scales=None, coverage={}, note=note)
     lines = [fit_knots(values[folds != fold], scores[folds != fold], kind) for fold in range(count)]
-    errors = _Errors(_cross_fitted(values, folds, lines), spreads, scores, stratum)
+    rated, rows = _cross_fitted(values, folds, lines), len(values)
     if unfamiliar is not None:
-        stratum = np.char.add(stratum.astype(str), " of an unknown class")
-        errors = errors.extended(_Errors(_cross_fitted(unfamiliar[0], folds, lines), unfamiliar[1], scores, stratum))
+        rated = np.concatenate([rated, _cross_fitted(unfamiliar[0], folds, lines)])
+        spreads, scores = np.concatenate([spreads, unfamiliar[1]]), np.concatenate([scores, scores])
+        stratum = np.concatenate([stratum, np.char.add(stratum.astype(str), " of an unknown class")])
         folds = np.concatenate([folds, folds])
-    wide = np.empty_like(errors.spreads)
+    wide = np.empty_like(spreads)
     for fold in range(count):
         here = folds == fold
-        wide[here] = errors.spreads[here] * errors.scales(~here)
-    known = slice(len(values))
-    held = dict(zip(AXES, coverage(errors.values[known], wide[known], scores), strict=True))
-    return Calibration(knots=knots, scales=errors.scales(np.full(len(folds), True)), coverage=held, note=note)
-
-
-@dataclass(frozen=True)
-class _Errors:
-    """Ratings, spreads and scores ``[rows, 4]``, and the stratum of each row."""
-
-    values: Floats
-    spreads: Floats
-    scores: Floats
-    strata: NDArray[np.str_]
-
-    def extended(self, other: _Errors) -> _Errors:
-        """Returns the rows of both."""
-        return _Errors(
-            np.concatenate([self.values, other.values]),
-            np.concatenate([self.spreads, other.spreads]),
-            np.concatenate([self.scores, other.scores]),
-            np.concatenate([self.strata, other.strata]),
-        )
-
-    def scales(self, rows: NDArray[np.bool_]) -> Floats:
-        """Returns `fit_scales` of some rows."""
-        return fit_scales(self.values[rows], self.spreads[rows], self.scores[rows], self.strata[rows])
+        wide[here] = spreads[here] * fit_scales(rated[~here], spreads[~here], scores[~here], stratum[~here])
+    held = dict(zip(AXES, coverage(rated[:rows], wide[:rows], scores[:rows]), strict=True))
+    return Calibration(knots=knots, scales=fit_scales(rated, spreads, scores, stratum), coverage=held, note=note)
 
 
 def _cross_fitted(values: Floats, folds: NDArray[np.int64], lines: Sequence[Tensor | None]) -> Floats:

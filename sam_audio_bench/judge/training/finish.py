@@ -101,7 +101,7 @@ def _fit(
 
 
 def _without_classes(setup: TrainingSetup, most: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Returns ratings and spreads of the held-out rows without knowledge of classes; None if the judge has neither."""
+    """Rates the held-out rows without knowledge of classes; None without known classes or a predicted spread."""
     ear = setup.start.judge.ear
     if ear is None or not len(ear.prototypes.texts):
         return None
