@@ -243,9 +243,7 @@ class ValueDigester:
 
     code: Callable[[Any, ValueDigester], str]
     is_own: Callable[[str | type], bool]
-    changes: dict[int, list[str]] = field(
-        default_factory=dict
-    )  # id of a namespace -> its differences from its file, found by ``code``
+    changes: dict[int, list[str]] = field(default_factory=dict)  # id of a namespace -> differences from its file
     _under_way: dict[int, int] = field(default_factory=dict)  # id -> depth, to detect values that contain themselves
     _kept: list[Any] = field(default_factory=list)  # keeps temporary values alive, so that no id is reused
 

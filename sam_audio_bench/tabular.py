@@ -106,9 +106,7 @@ class TextTable:
     names: list[str]  # stripped, line breaks as spaces
     header_row: int = 1  # number of the header's row
     rows: list[tuple[int, list[str]]] = field(default_factory=list)  # number, and one cell per name
-    errors: list[tuple[int, str]] = field(
-        default_factory=list
-    )  # number and error of rows that cannot be parsed, in order
+    errors: list[tuple[int, str]] = field(default_factory=list)  # number and error of each row that cannot be parsed
     empty_rows: list[int] = field(default_factory=list)  # rows whose cells are all empty: skipped
     short_rows: list[int] = field(default_factory=list)  # rows with missing cells, which are read as empty
     is_truncated: bool = False  # whether the last row is short and has no line end

@@ -175,9 +175,8 @@ class _Encoder:
         """
         waves = [piece.numpy() for piece in pieces]
         mel = self.features(waves, sampling_rate=Clap.rate, padding=PADDING, return_tensors="pt")
-        longer = torch.zeros(
-            len(waves), 1, dtype=torch.bool, device=self.device
-        )  # the extractor may draw values at random
+        # the extractor may draw values at random
+        longer = torch.zeros(len(waves), 1, dtype=torch.bool, device=self.device)
         states = self.network.audio_model(
             input_features=mel["input_features"].float().to(self.device), is_longer=longer
         )

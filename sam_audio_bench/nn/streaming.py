@@ -271,9 +271,7 @@ class TransposedConvolution(_Kernel):
             return x.new_zeros(batch, 0, outputs)
         taps = stream.kernel(self).permute(2, 1, 0).reshape(2 * self.stride * outputs, -1, 1)
         bias = torch.cat([self.bias.repeat(self.stride), self.bias.new_zeros(self.stride * outputs)])
-        early, late = _convolve(window, taps, bias).chunk(
-            2, dim=2
-        )  # what an input adds to its own stride, and the next
+        early, late = _convolve(window, taps, bias).chunk(2, dim=2)  # an input's part in its own stride, and the next
         joined = (early[:, 1:] + late[:, :-1]).reshape(batch, -1, outputs)
         if self.causal:
             return joined

@@ -158,9 +158,7 @@ class _Fetched:
     """The local copy of a remote folder."""
 
     folder: Path
-    known: dict[str, tuple[str, tuple[int, int]]] = field(
-        default_factory=dict
-    )  # name -> `_fingerprint`, `_size_and_time`
+    known: dict[str, tuple[str, tuple[int, int]]] = field(default_factory=dict)  # fingerprint, size and time by name
 
 
 _FETCHED: dict[str, _Fetched] = {}

@@ -33,9 +33,7 @@ class Findings:
 
     overall: tuple[SummaryRow, ...] = ()  # of the separators that have all tasks; empty for a single task
     left_out: tuple[str, ...] = ()  # separators without such a row, since a task is missing
-    verdicts: Mapping[tuple[str, str], Verdict] = field(
-        default_factory=dict
-    )  # by `SummaryRow.part`, or ALL_TASKS, and metric
+    verdicts: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)  # by part, or ALL_TASKS, and metric
 
     def counts(self, metric: str) -> tuple[int, int, int] | None:
         """Counts tasks on which the overall leader is surely better than the baseline, surely worse, and all tasks.

@@ -83,9 +83,7 @@ def read_pool(name: str | Path, *, allow_outside: bool = False) -> tuple[Clip, .
     rows += [
         ManifestRow(where=clip.id, id=clip.id, mixture=clip.id, text=clip.label, group=clip.group) for clip in clips
     ]
-    found = collect_questions(
-        "pool", path, rows, root=root, allow_outside=allow_outside
-    )  # checks names, places and links
+    found = collect_questions("pool", path, rows, root=root, allow_outside=allow_outside)  # names, places and links
     errors = [problem for problem in found.problems if problem.severity == "error"]
     if errors:
         more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""

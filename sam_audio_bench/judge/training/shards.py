@@ -106,9 +106,7 @@ def read_shards(place: Path) -> Examples:
     Raises:
         Precondition: there is no archive. StoreError: an archive is damaged or violates the format above.
     """
-    files = (
-        [place] if place.suffix == ".tar" else sorted(place.glob("[!.]*.tar"))
-    )  # without files that are being written
+    files = [place] if place.suffix == ".tar" else sorted(place.glob("[!.]*.tar"))  # none that is being written
     if not files or not all(file.is_file() for file in files):
         raise Precondition(
             f"expected tar files of estimates at {place}, found none; make them with `python -m judge.simulate`"

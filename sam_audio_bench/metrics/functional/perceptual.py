@@ -183,10 +183,8 @@ class PerceptualReference:
         if level is None:
             return None
         sums = _FeatureSums()
-        first, last = (
-            -(-max(0, -lag) // (HOP * _SLOW)) * _SLOW,
-            len(energies) - -(-max(0, lag) // HOP),
-        )  # without padding
+        # neither end has padding
+        first, last = -(-max(0, -lag) // (HOP * _SLOW)) * _SLOW, len(energies) - -(-max(0, lag) // HOP)
         edges = [*range(first, max(last - _BLOCK // 4, first + 1), _BLOCK), last]
         for start, stop in pairwise(edges):
             y = energies[start:stop].astype(np.float64) / 10 ** (level / 10)
