@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from docs_blocks import PAGES, ROOT, blocks, commands
+from docs_blocks import PAGES, ROOT, blocks, commands, parameters
 
 import sam_audio_bench as sab
 from sam_audio_bench.cli import group
 
 
-@pytest.mark.parametrize(("place", "code"), blocks("python"), ids=lambda text: text if ":" in text[:40] else "")
+@pytest.mark.parametrize(("place", "code"), parameters(blocks("python")))
 def test_python_blocks(place: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     exec(compile(code, place, "exec"), {"__name__": "__main__"})
@@ -24,7 +24,7 @@ def test_python_blocks(place: str, code: str, tmp_path: Path, monkeypatch: pytes
 def test_the_readme_shows_what_the_first_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)  # which pytest-xdist sets
-    (place, command), *_ = commands()
+    place, command, _ = commands()[0]
     assert place.startswith("README.md:")
     result = CliRunner().invoke(group, shlex.split(command)[1:])
     assert result.exit_code == 0, f"{place}: {command}\n{result.output}\n{result.exception}"

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from docs_blocks import commands
+from docs_blocks import commands, parameters
 
 from sam_audio_bench.cli import group
 
-_, *OTHERS = commands()
 
-
-@pytest.mark.parametrize(("place", "code"), OTHERS, ids=[place for place, _ in OTHERS])
+@pytest.mark.parametrize(("place", "code"), parameters(commands()[1:]))
 def test_commands(place: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for line in code.splitlines():

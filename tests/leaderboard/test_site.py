@@ -524,6 +524,7 @@ def test_every_task_can_be_heard() -> None:
 
 
 @pytest.mark.skipif(not (ROOT / "log.jsonl").exists(), reason="no submission in this checkout")
+@pytest.mark.slow  # as the workflow of submissions does
 def test_the_submissions_of_this_repository_are_valid() -> None:
     """What a pull request with a submission must pass."""
     from sam_audio_bench.leaderboard.validate import validate

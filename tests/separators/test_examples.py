@@ -169,6 +169,7 @@ def test_a_model_of_transformers(tmp_path: Path) -> None:
     assert build("separator", loaded_by_transformers(tmp_path / "codec")).identity.fingerprint() != before.fingerprint()
 
 
+@pytest.mark.slow
 def test_a_model_of_transformers_with_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That code runs only where somebody has said so; what it gives must be sound."""
     from safetensors.torch import save_file

@@ -114,6 +114,7 @@ def test_a_run_learns(run: Path) -> None:
 
 
 @pytest.mark.bits
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(run: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
     """Kill -9 at some step, which differs from one execution of this test to the next."""
     (tmp_path / "recipe.toml").write_text(toml(longer(recipe)))
