@@ -148,7 +148,7 @@ def _source_digest(origin: _Origin, digester: ValueDigester | None = None) -> st
     """
     assert origin.file is not None
     waiting, found = {(origin.name, origin.file)}, dict[tuple[str, Path], str]()
-    beside: set[tuple[str, Path]] = set()
+    beside: set[tuple[str, Path]] | None = None
     parts = origin.name.split(".")[:-1]
     for count in range(1, len(parts) + 1):  # importing a module also runs its parent packages
         name = ".".join(parts[:count])
@@ -164,10 +164,10 @@ def _source_digest(origin: _Origin, digester: ValueDigester | None = None) -> st
         changes = _module_changes(vars(loaded), path, digester) if loaded is not None and digester is not None else []
         found[key] = combined_digest(source.tree, *changes)
         wanted = {one for name in source.imports for one in _own_files(name, key, is_loaded=digester is not None)}
-        if source.is_dynamic and digester is not None and not beside:
+        if source.is_dynamic and digester is not None and beside is None:
             beside = _neighbouring_modules(origin)
         waiting |= wanted - found.keys()
-    for name, path in beside - found.keys():  # possibly imported: include their files alone
+    for name, path in (beside or set()) - found.keys():  # possibly imported: include their files alone
         found[name, path] = ParsedModule.read(path, file_digest(path), _package_name(name, path)).tree
     return combined_digest("source", *sorted(f"{name} {text}" for (name, _), text in found.items()))
 

@@ -16,7 +16,7 @@ import types
 from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,9 @@ _GENERATED = frozenset(  # members of a class that do not affect its behaviour
 )
 
 
-@lru_cache(maxsize=4096)
+@cache  # without a bound: each digest asks for all loaded modules in turn, of which a full cache would keep none
 def resolved_path(name: str) -> Path:
-    """Returns the absolute path of a module's file with links resolved, cached."""
+    """Returns the absolute path of a module's file with links resolved."""
     return Path(name).resolve()
 
 

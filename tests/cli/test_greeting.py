@@ -36,7 +36,7 @@ def test_without_a_command_it_says_how_to_begin() -> None:
 
 
 def test_the_first_commands_are_the_readmes_and_take_their_options() -> None:
-    shown = {line for _, code in commands() for line in code.splitlines()}
+    shown = {line for block in commands() for line in block.code.splitlines()}
     for command in FIRST_COMMANDS:
         name, *words = shlex.split(command)[1:]
         parsed = group.get_command(None, name)  # type: ignore[arg-type]

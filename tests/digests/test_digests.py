@@ -369,6 +369,21 @@ def test_caches_and_counters_change_no_digest(module: Callable[..., Any]) -> Non
     assert value_digest(kit.f) == before
 
 
+def test_files_of_many_modules_are_found_once(module: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transformers alone loads thousands of modules, each of which may be what a computed name imports."""
+    kit = module("kit", kit=f"import importlib\nload = importlib.import_module\n{KIT}", net=NET)
+    for number in range(6000):
+        other = types.ModuleType(f"other{number}")
+        other.__file__ = f"{os.sep}elsewhere{os.sep}other{number}.py"
+        monkeypatch.setitem(sys.modules, other.__name__, other)
+    before = value_digest(kit.f)
+    found: list[Path] = []
+    resolve = Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda path, strict=False: found.append(path) or resolve(path, strict))
+    assert value_digest(kit.f) == before
+    assert not [path for path in found if path.parent.name == "elsewhere"]
+
+
 def test_a_changed_value_without_a_digest_is_said(module: Callable[..., Any]) -> None:
     kit = module("kit", kit=KIT, net=NET)
     kit.CFG["lock"] = threading.Lock()
