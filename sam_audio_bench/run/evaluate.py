@@ -52,8 +52,8 @@ def evaluate(
 
 
 evaluate.__signature__ = expand_signature(inspect.signature(evaluate))  # type: ignore[attr-defined]
-evaluate.__doc__ = (evaluate.__doc__ or "").replace(
-    "        options: fields of `Settings`, as follows.", options_documentation().rstrip()
+evaluate.__doc__ = inspect.cleandoc(evaluate.__doc__ or "").replace(  # which Python 3.13 keeps without indentation
+    "    options: fields of `Settings`, as follows.", options_documentation()
 )
 
 

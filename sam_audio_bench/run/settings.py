@@ -286,8 +286,8 @@ def _default(option: Field[Any]) -> Any:
 
 
 def options_documentation() -> str:
-    """Returns one line per option, for docstrings."""
-    return "\n".join(f"        {name}: {about.help}" for name, about in OPTIONS.items())
+    """Returns one line per option, for docstrings that have been dedented."""
+    return "\n".join(f"    {name}: {about.help}" for name, about in OPTIONS.items())
 
 
 def parse_option(kind: str, text: str | None) -> Any:

@@ -29,6 +29,7 @@ from sam_audio_bench.metrics.ratios import SISDR, SNR
 from sam_audio_bench.run.merge import merge, merge_all
 from sam_audio_bench.run.remote import find_runs
 from sam_audio_bench.run.rescore import rescore
+from sam_audio_bench.run.settings import OPTIONS
 from sam_audio_bench.run.store import RunFolder
 from sam_audio_bench.types import Audio, Prompt, Query, Separation
 
@@ -64,6 +65,14 @@ def frame_of(folder: Path) -> pd.DataFrame:
 def run(task: Path, output: Path, model: Any = None, **options: Any) -> sab.Results:
     """`evaluate` on the small task."""
     return sab.evaluate(model or Counting(), str(task), metrics=TOY, output=output, **options)
+
+
+def test_the_docstring_of_evaluate_lists_all_options() -> None:
+    """Docstrings of Python 3.13 and later have no indentation."""
+    text = sab.evaluate.__doc__
+    assert text is not None
+    assert "\nArgs:\n    model:" in text
+    assert all(f"\n    {name}: " in text for name in OPTIONS)
 
 
 def test_rows_have_the_promised_columns_and_values(small_task: Path, tmp_path: Path) -> None:
