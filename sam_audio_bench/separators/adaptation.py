@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -70,10 +70,6 @@ class Adaptation:
     delay: int = 0
     chunk_seconds: float | None = None
     chunk_overlap: float = 0.25
-
-    def non_default(self) -> dict[str, int | float]:
-        """Returns the options that differ from their defaults."""
-        return {name: value for name, value in asdict(self).items() if value != _DEFAULTS[name]}
 
     def prepare(self, mixture: Audio, name: str) -> ModelInput:
         """Converts a mixture for the model ``name``; raises BadSeparation if its channel count is unsupported."""
@@ -176,8 +172,7 @@ class Adaptation:
         return "; pad or cut it to the length that it was given"
 
 
-_DEFAULTS = {one.name: one.default for one in fields(Adaptation)}
-OPTION_NAMES = tuple(_DEFAULTS)
+OPTION_NAMES = tuple(one.name for one in fields(Adaptation))
 """Names of the options of `Adaptation`."""
 
 

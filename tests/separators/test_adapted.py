@@ -25,6 +25,7 @@ from sam_audio_bench import Adapted
 from sam_audio_bench.errors import BadSeparation, UsageError
 from sam_audio_bench.registry import build, load_separator
 from sam_audio_bench.run.contract import prepare_separator
+from sam_audio_bench.separators.adaptation import Adaptation
 from sam_audio_bench.separators.adapted import shift_spans
 from sam_audio_bench.types import Audio, CandidateSeparator, Prompt, Query, Separation
 
@@ -333,7 +334,7 @@ def test_attributes_of_a_class_count_wherever_it_is_run(tmp_path: Any) -> None:
 
 def test_arguments_stand_above_attributes() -> None:
     separator = Adapted(Stating(), rate=8000, chunk_seconds=2)
-    assert separator.adaptation.non_default() == {"rate": 8000, "channels": 1, "delay": 320, "chunk_seconds": 2.0}
+    assert separator.adaptation == Adaptation(rate=8000, channels=1, delay=320, chunk_seconds=2.0)
     assert separator.name == "stating+rate=8000+chunk_seconds=2"
     assert separator.batch_size == 3
 
@@ -435,9 +436,8 @@ def test_what_cannot_be_meant(options: dict[str, Any]) -> None:
 
 
 def test_numbers_of_numpy_will_do() -> None:
-    assert Adapted(Half(), rate=np.int64(8000), chunk_seconds=np.float32(0.5)).adaptation.non_default() == {
-        "rate": 8000, "chunk_seconds": 0.5,
-    }  # fmt: skip
+    separator = Adapted(Half(), rate=np.int64(8000), chunk_seconds=np.float32(0.5))
+    assert separator.adaptation == Adaptation(rate=8000, chunk_seconds=0.5)
 
 
 def test_what_cannot_be_adapted() -> None:

@@ -13,6 +13,7 @@ from separator_signals import noise, query
 
 from sam_audio_bench.errors import BadSeparation, Precondition, UsageError
 from sam_audio_bench.registry import build, load_separator
+from sam_audio_bench.separators.adaptation import Adaptation
 from sam_audio_bench.separators.adapted import Adapted
 from sam_audio_bench.separators.demucs_stems import DemucsSeparator
 from sam_audio_bench.types import Audio, Prompt, Separation
@@ -41,7 +42,7 @@ def answer(separator: Any, samples: torch.Tensor, text: str) -> Separation:
 def test_stems_of_prompts(folder: Path) -> None:
     separator = load_separator("demucs", {"model": "tiny", "folder": str(folder)})
     assert isinstance(separator, Adapted)
-    assert separator.adaptation.non_default() == {"rate": 8000, "channels": 2}
+    assert separator.adaptation == Adaptation(rate=8000, channels=2)
     samples = noise(1.0)
     texts = ("vocals", "drum kit", "bass guitar", "music")
     vocals, drums, bass, music = (answer(separator, samples, text).target.samples for text in texts)
