@@ -99,7 +99,10 @@ def test_actors_give_the_bits_of_one_process_though_one_is_killed(small_task: Pa
 def test_a_run_that_is_stopped_leaves_no_cluster(ending: signal.Signals, small_task: Path, here: Path) -> None:
     asked = command(small_task, "wait=true", "--executor", "ray", "--workers", "1")
     environment = {**os.environ, "PWD": str(here)}
-    process = subprocess.Popen(asked, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        asked, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which jobs in the background ignore
+    )  # fmt: skip
     while process.poll() is None and not (here / "begun").exists():
         time.sleep(0.1)
     assert cluster_processes(here), "there is no cluster to be ended"
