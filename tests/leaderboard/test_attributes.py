@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 from pyarrow import parquet
@@ -186,7 +186,6 @@ WORDS = st.text("abcß–<>&\"'= \n", min_size=1, max_size=20)
 VALUES = st.floats(allow_nan=False, allow_infinity=False) | WORDS.filter(str.strip)
 
 
-@settings(max_examples=25)  # each writes two files
 @given(st.dictionaries(WORDS, st.dictionaries(WORDS, st.dictionaries(WORDS, VALUES, min_size=1), min_size=1)))
 def test_what_is_packed_is_read(tasks: dict[str, dict[str, dict[str, Any]]]) -> None:
     import tempfile
